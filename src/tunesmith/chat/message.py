@@ -1,0 +1,88 @@
+"""The shared nouns of every conversation: parts, messages, tools, and where a row came from.
+
+Knows nothing of files, templates or tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MediaKind = Literal["image", "video", "audio"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A run of text as the row has it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A reference to one image, video or audio clip: a local path, or the encoded file itself."""
+
+    kind: MediaKind
+    source: str | bytes
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the path, or its size where it came as bytes."""
+        return self.source if isinstance(self.source, str) else f"<{self.kind} of {len(self.source)} bytes>"
+
+
+Part = Text | Media
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool: `arguments` is an object, never a JSON string."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `reasoning` and `tool_calls` belong to assistants; `supervised=False` takes a turn out of the loss."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    supervised: bool = True
+
+    @property
+    def text(self) -> str:
+        """The text parts joined, media left out."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Where a row stands: the file (or dataset name) and the row in it, counted from 0."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One training example: messages in order, and the tools its assistant may call (JSON schemas)."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    source: RowSource = field(default_factory=lambda: RowSource("<memory>", 0))
+
+    def media(self) -> Iterator[Media]:
+        """Every media part, in the order of the messages."""
+        for message in self.messages:
+            for part in message.parts:
+                if isinstance(part, Media):
+                    yield part

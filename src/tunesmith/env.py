@@ -1,0 +1,77 @@
+"""Every environment variable Tunesmith reads, in one place.
+
+A value that cannot be understood raises UsageError; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tunesmith.errors import UsageError
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"", "0", "false", "no", "off"}
+
+
+def _read_flag(name: str) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise UsageError(f"environment variable {name}={value!r} is not a flag; use 1 or 0")
+
+
+def use_modelscope_hub() -> bool:
+    """USE_MODELSCOPE_HUB=1: models and datasets come from ModelScope instead of the Hugging Face hub."""
+    return _read_flag("USE_MODELSCOPE_HUB")
+
+
+def hugging_face_token() -> str | None:
+    """HF_TOKEN, for gated models and datasets."""
+    return os.environ.get("HF_TOKEN") or None
+
+
+def modelscope_token() -> str | None:
+    """MODELSCOPE_API_TOKEN, for private models on ModelScope."""
+    return os.environ.get("MODELSCOPE_API_TOKEN") or None
+
+
+def swanlab_api_key() -> str | None:
+    """SWANLAB_API_KEY, for SwanLab's cloud mode."""
+    return os.environ.get("SWANLAB_API_KEY") or None
+
+
+def force_torchrun() -> bool:
+    """FORCE_TORCHRUN=1: LLaMA-Factory's switch for launching through torchrun."""
+    return _read_flag("FORCE_TORCHRUN")
+
+
+def world_size() -> int:
+    """WORLD_SIZE as torchrun sets it, 1 without a launcher."""
+    return _read_int("WORLD_SIZE", 1)
+
+
+def rank() -> int:
+    """RANK as torchrun sets it, 0 without a launcher."""
+    return _read_int("RANK", 0)
+
+
+def no_color() -> bool:
+    """NO_COLOR: any value switches colour off (https://no-color.org)."""
+    return "NO_COLOR" in os.environ
+
+
+def debug() -> bool:
+    """TUNESMITH_DEBUG=1: show the traceback of an error that would be one message."""
+    return _read_flag("TUNESMITH_DEBUG")
+
+
+def _read_int(name: str, default: int) -> int:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"environment variable {name}={value!r} is not a whole number") from None

@@ -1,0 +1,46 @@
+"""Rank-aware logging: `log.info("…")` prints on the first process only, once-messages print once.
+
+The logger is the standard library's, named "tunesmith"; nothing here knows about progress bars or files.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tunesmith import env
+
+_logger = logging.getLogger("tunesmith")
+_said: set[str] = set()
+
+
+def set_up(level: int = logging.INFO) -> None:
+    """Send Tunesmith's messages to stderr, from rank 0 only. Called by the command line."""
+    if not _logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        _logger.addHandler(handler)
+    _logger.setLevel(level if env.rank() == 0 else logging.ERROR)
+    _logger.propagate = False
+
+
+def info(message: str) -> None:
+    """A fact the user wants to see once it happens."""
+    _logger.info(message)
+
+
+def warning(message: str) -> None:
+    """Something that differs from what was asked or expected, and does not stop the run."""
+    _logger.warning("warning: %s", message)
+
+
+def note_once(message: str) -> None:
+    """Say `message` the first time only, for facts that would repeat with every row."""
+    if message not in _said:
+        _said.add(message)
+        _logger.info("note: %s", message)
+
+
+def forget_said() -> None:
+    """Let once-messages be said again; a new run in the same process calls this."""
+    _said.clear()
