@@ -42,6 +42,11 @@ def swanlab_api_key() -> str | None:
     return os.environ.get("SWANLAB_API_KEY") or None
 
 
+def mlflow_tracking_uri() -> str | None:
+    """MLFLOW_TRACKING_URI, MLflow's own variable: the server or folder that gets the numbers."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
 def force_torchrun() -> bool:
     """FORCE_TORCHRUN=1: LLaMA-Factory's switch for launching through torchrun."""
     return _read_flag("FORCE_TORCHRUN")
@@ -60,6 +65,11 @@ def rank() -> int:
 def no_color() -> bool:
     """NO_COLOR: any value switches colour off (https://no-color.org)."""
     return "NO_COLOR" in os.environ
+
+
+def keep_tokenizers_single_threaded() -> None:
+    """Set TOKENIZERS_PARALLELISM=false unless it is set: called before forking workers, which would warn otherwise."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def debug() -> bool:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from tunesmith.config.section import Names, Optional, Section
-
-
-def _split_floats(value: object) -> object:
-    if value is None:
-        return ()
-    return tuple(float(part) for part in value.split(",")) if isinstance(value, str) else value
 
 
 class DataSettings(Section):
@@ -42,28 +36,7 @@ class DataSettings(Section):
     """At most this many rows of each dataset."""
     val_size: float = Field(0.0, ge=0)
     """Rows held out for validation: a share below 1, a number from 1 on."""
-    eval_on_each_dataset: bool = False
-    """Not supported yet."""
-    mix_strategy: Literal["concat", "interleave_under", "interleave_over", "interleave_once"] = "concat"
-    """Only concat is supported yet."""
-    interleave_probs: Annotated[tuple[float, ...], BeforeValidator(_split_floats)] = ()
-    """Not supported yet."""
-    streaming: bool = False
-    """Not supported yet."""
-    buffer_size: int = 16384
-    packing: bool = False
-    """Not supported yet."""
-    neat_packing: bool = False
-    """Not supported yet."""
     default_system: Annotated[str | None, Optional] = None
     """System message for conversations that have none."""
     enable_thinking: bool | None = None
     """For templates that know thinking: passed on to them; None leaves the template's default."""
-    preserve_thinking: bool = False
-    """Not supported yet: whether old thoughts stay is the template's decision."""
-    tool_format: Annotated[str | None, Optional] = None
-    """Accepted for old files; tools are rendered as the model's template does."""
-    tokenized_path: Annotated[str | None, Optional] = None
-    """Not supported."""
-    ignore_pad_token_for_loss: bool = True
-    """Accepted for old files; padding is never in the loss."""

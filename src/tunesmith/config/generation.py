@@ -13,55 +13,33 @@ class GenerationSettings(Section):
     """Sampling, in chat and in questions asked while training."""
 
     do_sample: bool = True
+    """Draw tokens by their probability; false takes the likeliest."""
     temperature: float = Field(0.95, ge=0)
+    """Below 1 sharper, above 1 flatter; 0 takes the likeliest token."""
     top_p: float = Field(0.7, gt=0, le=1)
+    """Draw from the likeliest tokens that together have this probability."""
     top_k: int = Field(50, ge=0)
+    """Draw from so many tokens; 0 from all."""
     num_beams: int = Field(1, gt=0)
-    max_length: int = Field(1024, gt=0)
+    """Beams of a beam search; 1 is none."""
     max_new_tokens: int = Field(1024, gt=0)
+    """Longest answer."""
     repetition_penalty: float = Field(1.0, gt=0)
+    """Above 1, tokens that have come already become less likely."""
     length_penalty: float = 1.0
+    """Beam search: above 0 favours long answers."""
     skip_special_tokens: bool = True
+    """Leave special tokens out of the text of an answer."""
 
 
 class ExportSettings(Section):
     """`tunesmith export`: base and adapter merged into one folder."""
 
     export_dir: Annotated[str | None, Optional] = None
+    """The folder to write."""
     export_size: float = Field(5, gt=0)
     """Largest weight file in GB."""
     export_device: Literal["cpu", "auto"] = "cpu"
+    """Where the merged model is compared with base and adapter."""
     export_legacy_format: bool = False
     """True: pytorch_model.bin instead of safetensors."""
-    export_hub_model_id: Annotated[str | None, Optional] = None
-    """Not supported yet."""
-    export_quantization_bit: int | None = None
-    """Not supported yet."""
-    export_quantization_dataset: Annotated[str | None, Optional] = None
-    export_quantization_nsamples: int = 128
-    export_quantization_maxlen: int = 1024
-
-
-class PreferenceSettings(Section):
-    """Keys of dpo, kto, rm and ppo: they parse, and come with later parts."""
-
-    pref_beta: float = 0.1
-    pref_ftx: float = 0.0
-    pref_bco_weight: float = 0.0
-    pref_loss: str = "sigmoid"
-    dpo_label_smoothing: float = 0.0
-    simpo_gamma: float = 0.5
-    ld_alpha: float | None = None
-    kto_chosen_weight: float = 1.0
-    kto_rejected_weight: float = 1.0
-    ref_model: Annotated[str | None, Optional] = None
-    ref_model_adapters: Annotated[str | None, Optional] = None
-    ref_model_quantization_bit: int | None = None
-    reward_model: Annotated[str | None, Optional] = None
-    reward_model_adapters: Annotated[str | None, Optional] = None
-    reward_model_type: Literal["lora", "full", "api"] = "lora"
-    ppo_buffer_size: int = 1
-    ppo_epochs: int = 4
-    ppo_score_norm: bool = False
-    ppo_target: float = 6.0
-    ppo_whiten_rewards: bool = False

@@ -1,0 +1,108 @@
+"""Settings that contradict each other, or that a verb needs and has not got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tunesmith.config.checks import check, notes
+from tunesmith.config.overrides import parse_overrides
+from tunesmith.config.resolve import Values, resolve
+from tunesmith.errors import NotSupportedYetError, UsageError
+
+ENOUGH = ("model_name_or_path=tiny", "dataset=rows.jsonl", "output_dir=runs/a")
+
+
+def _values(words: Sequence[str]) -> Values:
+    return resolve([], parse_overrides(words))
+
+
+def test_the_least_that_trains() -> None:
+    check(_values(ENOUGH), verb="train")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("bf16=true fp16=true", "bf16 and fp16 are both on; keep bf16"),
+        ("val_size=0.1 eval_dataset=held", "val_size and eval_dataset both hold rows out; keep one"),
+        ("val_size=10.5", "val_size is 10.5; expected a share below 1 or a whole number of rows"),
+        ("finetuning_type=full quantization_bit=4", "quantised weights cannot train; use finetuning_type lora"),
+        ("finetuning_type=full adapter_name_or_path=a", "an adapter needs finetuning_type lora, not full"),
+        ("add_tokens=<a>", "new tokens need rows in the embedding; add resize_vocab: true"),
+        ("image_min_pixels=100 image_max_pixels=50", "image_min_pixels is 100, above image_max_pixels 50"),
+        ("warmup_ratio=0.1 warmup_steps=5", "warmup_steps and warmup_ratio are both set; keep one"),
+        ("eval_strategy=steps", "eval_strategy=steps: there are no held-out rows to evaluate; add val_size: 0.1"),
+        ("do_eval=true", "do_eval: there are no held-out rows to evaluate"),
+        ("do_train=false", "do_train and do_eval are both off, so there is nothing to do"),
+        ("eval_steps=5", "eval_steps: there are no held-out rows to evaluate"),
+        ("load_best_model_at_end=true", "nothing is evaluated; add val_size: 0.1"),
+        ("early_stopping_steps=3 val_size=0.1 eval_strategy=no", "nothing is evaluated; set eval_strategy: steps"),
+        ("save_strategy=best", "save_strategy=best: it needs evaluation"),
+        ("vision_learning_rate=1e-5", "that part is frozen; add freeze_vision_tower: false"),
+        ("projector_learning_rate=0", "that part is frozen; add freeze_multi_modal_projector: false"),
+        ("sample_steps=5", "there is nothing to ask; add sample_prompts"),
+    ],
+)
+def test_contradictions_name_the_key_and_the_cure(words: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        check(_values([*ENOUGH, *words.split()]), verb="train")
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("command line: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "val_size=0.1 eval_strategy=epoch load_best_model_at_end=true early_stopping_steps=3",
+        "val_size=100 eval_steps=10",
+        "warmup_ratio=0.1 warmup_steps=0",
+        "freeze_vision_tower=false vision_learning_rate=1e-5",
+        "add_tokens=<a> resize_vocab=true",
+        "quantization_bit=4 adapter_name_or_path=a,b",
+    ],
+)
+def test_what_fits_together_passes(words: str) -> None:
+    check(_values([*ENOUGH, *words.split()]), verb="train")
+
+
+def test_evaluation_alone_needs_no_training_rows() -> None:
+    words = ["model_name_or_path=tiny", "output_dir=runs/a", "eval_dataset=held", "do_train=false", "do_eval=true"]
+    check(_values(words), verb="train")
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("train", ["model_name_or_path", "dataset", "output_dir"]),
+        ("data", ["model_name_or_path", "dataset"]),
+        ("chat", ["model_name_or_path"]),
+        ("export", ["model_name_or_path", "export_dir"]),
+    ],
+)
+def test_each_verb_names_everything_it_lacks(verb: str, missing: list[str]) -> None:
+    with pytest.raises(UsageError) as raised:
+        check(_values([]), verb=verb)  # type: ignore[arg-type]
+    assert [line.split(" is missing; add a line like `")[0] for line in str(raised.value).splitlines()] == missing
+
+
+def test_a_run_folder_knows_its_model() -> None:
+    check(_values(["output_dir=runs/a"]), verb="chat")
+    check(_values(["output_dir=runs/a", "export_dir=merged"]), verb="export")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "2"), ("FORCE_TORCHRUN", "1")])
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(NotSupportedYetError, match=f"{variable}={value}: training in several processes"):
+        check(_values(ENOUGH), verb="train")
+    check(_values(ENOUGH), verb="data")
+
+
+def test_settings_of_another_method_are_noted() -> None:
+    values = _values(["finetuning_type=full", "lora_rank=16", "lora_dropout=0", "freeze_trainable_layers=4"])
+    assert list(notes(values)) == [
+        "lora_rank: it has no effect with finetuning_type full",
+        "freeze_trainable_layers: it has no effect with finetuning_type full",
+    ]
