@@ -1,0 +1,43 @@
+"""`tunesmith export`: one folder with everything merged into it. The merge itself is `tunesmith.export.run`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunesmith import log
+from tunesmith.cli.arguments import split_arguments
+
+HELP = """tunesmith export [run.yaml | FOLDER] export_dir=DIR [key=value | --key value]...
+
+Merges the adapters of a YAML file, a run folder, a checkpoint or an adapter into the base model, weight by weight on
+the CPU, and writes the result with every other file of the base beside it. Then both are loaded, asked the same, and
+compared. A model trained in full is copied.
+
+  export_dir=DIR                where to write; nothing is there until it is complete
+  export_size=5                 largest weight file in GB
+  export_device=cpu|auto        auto: compare on the GPU if there is one
+  export_legacy_format=false    true: pytorch_model.bin instead of safetensors
+  infer_dtype=auto              float16, bfloat16 or float32 instead of the base's own
+  overwrite_output_dir=false    true: replace a model that stands in export_dir
+
+  tunesmith export runs/first export_dir=merged
+  tunesmith export --model_name_or_path base --adapter_name_or_path saves/lora --export_dir merged
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Export, and say where to and how it was verified."""
+    arguments = split_arguments(argv, switches=("help",))
+    if "help" in arguments.switches or "-h" in argv:
+        print(HELP, end="")
+        return 0
+    from tunesmith.config.read import check_settings
+
+    check_settings(arguments.target, arguments.overrides, verb="export")
+    log.set_up()
+    from tunesmith.export.run import export
+    from tunesmith.infer.source import find_source
+
+    report = export(find_source(arguments.target, arguments.overrides))
+    print(report.describe())
+    return 0
