@@ -10,7 +10,6 @@ from PIL import Image
 
 from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.data import DataSettings
-from tunesmith.config.model import MediaSettings
 from tunesmith.data.encode import Encoder, build_template
 from tunesmith.data.encoded import IGNORED, Encoded
 from tunesmith.models.processor import Preprocessor
@@ -43,7 +42,7 @@ def conversation(*messages: Message, row: int = 0) -> Conversation:
 
 def build_encoder(preprocessor: Preprocessor, **settings: Any) -> Encoder:
     data = DataSettings(**{"cutoff_len": 100_000, **settings})
-    return Encoder(preprocessor, build_template(preprocessor, data), data, MediaSettings())
+    return Encoder(preprocessor, build_template(preprocessor, data), data)
 
 
 def supervised_text(preprocessor: Preprocessor, encoded: Encoded) -> str:

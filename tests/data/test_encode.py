@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from transformers import Qwen2_5_VLProcessor
 
 from tests.data.rows import (
     as_transformers,
@@ -23,7 +24,6 @@ from tunesmith.chat.bundled import bundled_names
 from tunesmith.chat.message import Conversation, Message, Text, ToolCall
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
-from tunesmith.config.model import MediaSettings
 from tunesmith.data.encode import Encoder, RowTooLongError, build_template
 from tunesmith.data.encoded import IGNORED
 from tunesmith.data.problem import RowError
@@ -158,7 +158,7 @@ THINKING = """
 def test_old_thoughts_are_stripped_and_the_last_ones_learned(preprocessor_of: PreprocessorOf) -> None:
     preprocessor = preprocessor_of("qwen3")
     template = ChatTemplate(THINKING, special_tokens=preprocessor.special_tokens)
-    encoder = Encoder(preprocessor, template, DataSettings(), MediaSettings())
+    encoder = Encoder(preprocessor, template, DataSettings())
     row = conversation(
         user("1?"), assistant("<think>\nold\n</think>\n\none"), user("2?"), assistant("<think>\nnew\n</think>\n\ntwo")
     )
@@ -329,7 +329,45 @@ def test_a_model_without_a_template_asks_for_one(preprocessor_of: PreprocessorOf
 
 def test_a_template_that_refuses_a_row_is_a_row_error(preprocessor_of: PreprocessorOf) -> None:
     refusing = ChatTemplate("{{ raise_exception('no such roles') }}", special_tokens={"eos_token": "<|im_end|>"})
-    encoder = Encoder(preprocessor_of("qwen2"), refusing, DataSettings(), MediaSettings())
+    encoder = Encoder(preprocessor_of("qwen2"), refusing, DataSettings())
     with pytest.raises(RowError, match="no such roles"):
         encoder.encode(CHAT)
     assert issubclass(RowError, DataError)
+
+
+class NumbersByText(Qwen2_5_VLProcessor):
+    """A processor whose expansion depends on the row's text, as no other here does: twice as long for a `detail`."""
+
+    def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: object) -> str:
+        return super().replace_image_token(image_inputs, image_idx) * (2 if self.detailed else 1)
+
+    def __call__(self, images: object = None, text: list[str] | None = None, **kwargs: object) -> object:
+        self.detailed = "detail" in "".join(text or [])
+        return super().__call__(images=images, text=text, **kwargs)
+
+
+class Rewriting(Qwen2_5_VLProcessor):
+    """A processor that changes the text around its placeholders."""
+
+    def __call__(self, images: object = None, text: list[str] | None = None, **kwargs: object) -> object:
+        return super().__call__(images=images, text=[row.replace("user", "USER") for row in text or []], **kwargs)
+
+
+def with_processor(preprocessor: Preprocessor, kind: type[Qwen2_5_VLProcessor]) -> Preprocessor:
+    own = preprocessor.processor
+    parts = (own.image_processor, own.tokenizer, own.video_processor)
+    return replace(preprocessor, processor=kind(*parts, chat_template=own.chat_template))
+
+
+def test_a_processor_that_looks_at_the_text_is_called_in_full(preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = with_processor(preprocessor_of("qwen2_5_vl"), NumbersByText)
+    encoder = build_encoder(preprocessor)
+    for question in ("in detail?", "<|image_pad|> in detail?", "what?"):
+        encoded = encoder.encode(conversation(user(picture(56, 56), question), assistant("ok")))
+        assert encoded.num_media_tokens == (8 if "detail" in question else 4)
+
+
+def test_a_processor_that_rewrites_the_row_is_refused(preprocessor_of: PreprocessorOf) -> None:
+    encoder = build_encoder(with_processor(preprocessor_of("qwen2_5_vl"), Rewriting))
+    with pytest.raises(RowError, match="Rewriting rewrites the text around its placeholders"):
+        encoder.encode(conversation(user(picture(56, 56), "what?"), assistant("ok")))

@@ -19,7 +19,6 @@ from tunesmith.chat.message import Conversation, Message, Text
 from tunesmith.chat.render import Rendered, render_conversation, render_prompt
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
-from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoded import IGNORED, Encoded
 from tunesmith.data.expand import Expanded, Expander
 from tunesmith.data.pictures import load_picture, picture_size
@@ -64,11 +63,8 @@ class _Steps:
 class Encoder:
     """Encodes conversations for one model and one set of data settings."""
 
-    def __init__(
-        self, preprocessor: Preprocessor, template: ChatTemplate, data: DataSettings, media: MediaSettings
-    ) -> None:
+    def __init__(self, preprocessor: Preprocessor, template: ChatTemplate, data: DataSettings) -> None:
         self.template = template
-        self.media = media
         self._preprocessor = preprocessor
         self._data = data
         self._tokenizer = TextTokenizer(preprocessor)

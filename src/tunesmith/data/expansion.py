@@ -13,7 +13,6 @@ from typing import Any
 
 from PIL import Image
 
-from tunesmith import log
 from tunesmith.errors import DataError
 
 Size = tuple[int, int]
@@ -132,5 +131,4 @@ def replacements_in(processor: Any, *, pieces: Sequence[str], sizes: Sequence[Si
         position = start + len(piece)
     if found[0]:
         raise DataError(f"{type(processor).__name__} writes text before the conversation")
-    log.note_once(f"{type(processor).__name__} is called in full for every row with images: encoding is slower")
     return tuple(found[1:])

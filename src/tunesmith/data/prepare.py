@@ -55,7 +55,7 @@ def prepare_data(settings: Settings, preprocessor: Preprocessor) -> PreparedData
     data = settings.data
     if data.eval_dataset and data.val_size:
         raise UsageError("eval_dataset and val_size both name rows to hold out; leave one of them out")
-    encoder = Encoder(preprocessor, build_template(preprocessor, data), data, settings.media)
+    encoder = Encoder(preprocessor, build_template(preprocessor, data), data)
     parts = [_encode_datasets(data.dataset, "train", settings, encoder)]
     if data.eval_dataset:
         parts.append(_encode_datasets(data.eval_dataset, "eval", settings, encoder))

@@ -55,7 +55,7 @@ def preview_rows(settings: Settings, limit: int) -> Iterator[PreviewedRow | RowP
     if not names:
         raise UsageError("no dataset is given; set `dataset: NAME` or the path of a file")
     preprocessor = load_preprocessor(settings.model, settings.media)
-    encoder = Encoder(preprocessor, build_template(preprocessor, settings.data), settings.data, settings.media)
+    encoder = Encoder(preprocessor, build_template(preprocessor, settings.data), settings.data)
     rows = load_all_rows(names, settings)
     yield from rows.problems
     shown = 0
