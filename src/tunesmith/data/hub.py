@@ -14,6 +14,7 @@ from tunesmith import env, extras
 from tunesmith.config.model import ModelSettings
 from tunesmith.data.sources import SourceRow, iterate_tables
 from tunesmith.errors import DataError
+from tunesmith.models.locate import modelscope_failures
 
 _CURE = (
     "If this machine cannot reach the hub, set HF_ENDPOINT to a mirror, set USE_MODELSCOPE_HUB=1 for entries with "
@@ -88,15 +89,11 @@ def _download_modelscope(place: HubPlace, access: HubAccess) -> str:
     Its own reader (MsDataset) is not used: it wants a second set of packages, and versions of `datasets` that end
     below ours.
     """
-    wanted_by = f"the dataset {place.repository} on ModelScope"
-    modelscope = extras.require("modelscope", wanted_by=wanted_by)
-    errors = vars(extras.require("modelscope.hub.errors", wanted_by=wanted_by)).values()
-    failures: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
-    failures += tuple(kind for kind in errors if isinstance(kind, type) and issubclass(kind, Exception))
+    modelscope = extras.require("modelscope", wanted_by=f"the dataset {place.repository} on ModelScope")
     try:
         folder = modelscope.dataset_snapshot_download(
             place.repository, cache_dir=access.cache_dir, token=access.modelscope_token
         )
-    except failures as error:
+    except modelscope_failures() as error:
         raise DataError(f"{place} cannot be downloaded: {type(error).__name__}: {error}\n{_CURE}") from error
     return str(folder)

@@ -1,0 +1,99 @@
+"""Write a model in the Hugging Face layout, or an adapter in PEFT's, so that it reads back as it was.
+
+Where and when is the caller's matter (run folders, checkpoints); tokenizer and processor are written by
+`Preprocessor.save`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from tunesmith.errors import ModelError
+from tunesmith.models.quiet import quiet_transformers
+
+_SHARD_BYTES = 5 * 10**9
+
+
+def save_trained(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    """Write what a training changed: the adapter where there is one, else the whole model."""
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder)
+    else:
+        save_model(model, folder)
+
+
+def save_model(
+    model: PreTrainedModel, folder: Path, *, dtype: torch.dtype | None = None, max_shard_bytes: int = _SHARD_BYTES
+) -> None:
+    """Weights (safetensors), config and generation config into `folder`, created if absent.
+
+    All weights are written in `dtype`; None takes the widest format among them, so nothing is rounded.
+    Raises ModelError if the folder cannot be written.
+    """
+    dtype = dtype or _widest_format(model)
+    _make_valid_generation_config(model)
+    try:
+        with quiet_transformers():
+            model.save_pretrained(folder, state_dict=_in_format(model, dtype), max_shard_size=max_shard_bytes)
+    except OSError as error:
+        raise ModelError(
+            f"the model cannot be written to {folder}: {error}; free some space or choose another folder"
+        ) from error
+    _record_format(folder / "config.json", dtype)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """adapter_config.json and adapter_model.safetensors into `folder`, created if absent.
+
+    The base is recorded by the name its settings gave (a repository, or an absolute path). Embeddings are written
+    only where they train in full. Raises ModelError if the folder cannot be written.
+    """
+    try:
+        with quiet_transformers():
+            model.save_pretrained(str(folder), save_embedding_layers=False)
+    except OSError as error:
+        raise ModelError(
+            f"the adapter cannot be written to {folder}: {error}; free some space or choose another folder"
+        ) from error
+
+
+def _widest_format(model: PreTrainedModel) -> torch.dtype:
+    formats = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    return reduce(torch.promote_types, formats)
+
+
+def _in_format(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor] | None:
+    """The weights cast to `dtype`, tied ones still shared; None if they have that format already."""
+    weights: dict[str, torch.Tensor] = model.state_dict()
+    if all(weight.dtype == dtype for weight in weights.values() if weight.is_floating_point()):
+        return None
+    cast: dict[int, torch.Tensor] = {}
+    for name, weight in weights.items():
+        if weight.is_floating_point() and weight.dtype != dtype:
+            weights[name] = cast.setdefault(weight.data_ptr(), weight.to(dtype))
+    return weights
+
+
+def _record_format(config: Path, dtype: torch.dtype) -> None:
+    """transformers records the format of the first weight, which may be a frozen part's."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    name = str(dtype).removeprefix("torch.")
+    if content.get("dtype") != name:
+        content["dtype"] = name
+        config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _make_valid_generation_config(model: PreTrainedModel) -> None:
+    """Some published models ship sampling values without `do_sample`, which transformers refuses to write."""
+    if not model.can_generate() or model.generation_config is None:
+        return
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        model.generation_config.do_sample = True

@@ -1,0 +1,79 @@
+"""Tokens added by settings, and an embedding that has a row for every token.
+
+Nothing is resized without `resize_vocab: true`; the new rows start at the mean of the old ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith import log
+from tunesmith.config.model import ModelSettings
+from tunesmith.errors import UsageError
+from tunesmith.models.parts import input_embedding, output_embedding, weight_of
+
+_ROUND_TO_ROWS = 64
+"""Embeddings grow to a multiple of this, which matrix multiplication on GPUs prefers."""
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, model: ModelSettings) -> int:
+    """Add `add_tokens` and `add_special_tokens` to the tokenizer; how many were new.
+
+    Raises UsageError if that needs rows the embedding cannot get because `resize_vocab` is false.
+    """
+    num_added = 0
+    if model.add_tokens:
+        num_added += tokenizer.add_tokens(list(model.add_tokens), special_tokens=False)
+    if model.add_special_tokens:
+        num_added += tokenizer.add_tokens(list(model.add_special_tokens), special_tokens=True)
+    if num_added and not model.resize_vocab:
+        raise UsageError(
+            f"add_tokens and add_special_tokens bring {num_added} new tokens, which need rows in the embedding: set "
+            "resize_vocab: true"
+        )
+    return num_added
+
+
+def fit_embeddings(model: PreTrainedModel, folder: Path, settings: ModelSettings) -> None:
+    """Grow the embedding (and output head) of `model` to its tokenizer where `resize_vocab` allows it."""
+    if not settings.resize_vocab:
+        return
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    add_tokens(tokenizer, settings)
+    num_rows = _num_rows(model)
+    if len(tokenizer) > num_rows:
+        _grow(model, -(-len(tokenizer) // _ROUND_TO_ROWS) * _ROUND_TO_ROWS)
+        log.info(f"embedding grown from {num_rows} to {_num_rows(model)} rows (resize_vocab)")
+
+
+def grow_to_adapter(model: PreTrainedModel, adapter: Path) -> None:
+    """Give `model` as many rows as the embedding stored beside the adapter in folder `adapter`, if one is."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return
+    name = next(name for name, module in model.named_modules() if module is input_embedding(model))
+    with safe_open(file, framework="pt") as stored:
+        rows = [stored.get_slice(key).get_shape()[0] for key in stored.keys() if key.endswith(f"{name}.weight")]  # noqa: SIM118
+    if rows and rows[0] > _num_rows(model):
+        _grow(model, rows[0])
+
+
+def _num_rows(model: PreTrainedModel) -> int:
+    return weight_of(input_embedding(model)).shape[0]
+
+
+def _grow(model: PreTrainedModel, num_rows: int) -> None:
+    num_old = _num_rows(model)
+    model.resize_token_embeddings(new_num_tokens=num_rows, mean_resizing=False)
+    _start_at_mean(model, num_old)
+
+
+def _start_at_mean(model: PreTrainedModel, num_old: int) -> None:
+    for module in (input_embedding(model), output_embedding(model)):
+        if module is not None:
+            with torch.no_grad():
+                weight_of(module)[num_old:] = weight_of(module)[:num_old].mean(dim=0)

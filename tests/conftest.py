@@ -1,0 +1,27 @@
+"""Fixtures every test may use: tiny model folders, built once a session. Treat them as read-only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def qwen2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2 (text), float32."""
+    from tests.tiny import tiny_folder
+
+    return tiny_folder("qwen2", tmp_path_factory.mktemp("tiny") / "qwen2")
+
+
+@pytest.fixture(scope="session")
+def qwen2_5_vl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2.5-VL (text, images, videos), float32."""
+    from tests.tiny import tiny_folder
+
+    return tiny_folder("qwen2_5_vl", tmp_path_factory.mktemp("tiny") / "qwen2_5_vl")

@@ -1,0 +1,1 @@
+"""Tests of tunesmith.models, on tiny random models of the real architectures."""
