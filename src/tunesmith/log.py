@@ -14,10 +14,17 @@ _logger = logging.getLogger("tunesmith")
 _said: set[str] = set()
 
 
+class _StderrHandler(logging.Handler):
+    """Writes to what sys.stderr is at that moment: tests and notebooks exchange it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
 def set_up(level: int = logging.INFO) -> None:
     """Send Tunesmith's messages to stderr, from rank 0 only. Called by the command line."""
     if not _logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         _logger.addHandler(handler)
     _logger.setLevel(level if env.rank() == 0 else logging.ERROR)

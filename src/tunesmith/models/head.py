@@ -83,7 +83,7 @@ def find_head(model: nn.Module, inputs: Mapping[str, Any]) -> LanguageHead | Hea
     inputs: keyword arguments of the model's forward, a batch as training has it. One forward without gradient.
     """
     inner = _transformers_model(model)
-    module = inner.get_output_embeddings() if inner is not None else None
+    module = inner.get_output_embeddings() if inner is not None else None  # type: ignore[no-untyped-call]
     if inner is None or not isinstance(module, nn.Module):
         return HeadUnproven("it names no output embedding")
     try:

@@ -1,0 +1,45 @@
+"""Which evaluation is the best so far, and when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+import math
+
+from tunesmith.config.training import TrainingSettings
+from tunesmith.errors import UsageError
+from tunesmith.train.evaluation import Evaluation
+from tunesmith.train.state import TrainState
+
+_METRICS = ("eval_loss", "eval_accuracy")
+
+
+def require_known_metric(training: TrainingSettings) -> None:
+    """Raises UsageError if `metric_for_best_model` names nothing that an evaluation measures."""
+    if _metric_name(training) not in _METRICS:
+        raise UsageError(
+            f"metric_for_best_model: {training.metric_for_best_model} is not measured; choose {' or '.join(_METRICS)}"
+        )
+
+
+def take_in(evaluation: Evaluation, state: TrainState, training: TrainingSettings) -> bool:
+    """Update the best in `state`; whether this evaluation is better than all before. NaN is never better."""
+    is_accuracy = _metric_name(training) == "eval_accuracy"
+    value = evaluation.accuracy if is_accuracy else evaluation.loss
+    greater = is_accuracy if training.greater_is_better is None else training.greater_is_better
+    best = state.best_metric
+    better = not math.isnan(value) and (best is None or (value > best if greater else value < best))
+    if better:
+        state.best_metric, state.best_step, state.evaluations_without_gain = value, state.step, 0
+    else:
+        state.evaluations_without_gain += 1
+    return better
+
+
+def gives_up(state: TrainState, training: TrainingSettings) -> bool:
+    """Whether `early_stopping_steps` evaluations in a row brought no gain."""
+    patience = training.early_stopping_steps
+    return patience is not None and state.evaluations_without_gain >= patience
+
+
+def _metric_name(training: TrainingSettings) -> str:
+    name = training.metric_for_best_model
+    return name if name.startswith("eval_") else f"eval_{name}"

@@ -1,0 +1,140 @@
+"""Checkpoints: the model as others read it, and beside it what an exact continuation needs.
+
+checkpoints/step-N/            the adapter or model with its tokenizer, in PEFT's or Hugging Face's layout
+checkpoints/step-N/trainer/    progress.json, optimizer.pt; for adapters weights.safetensors, what trains bit for bit;
+                               absent with save_only_model
+
+A whole model is restored from its Hugging Face layout, which is written in the widest format of its weights and so
+rounds nothing. Random states are not kept: every step seeds anew from seed and step (`randomness`).
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tunesmith.errors import RunError
+from tunesmith.models.load import load_config, read_pretrained
+from tunesmith.train.atomic import write_text, writing_folder
+from tunesmith.train.state import TrainState
+from tunesmith.train.step import Stepper
+
+TRAINER = "trainer"
+"""Name of the trainer's part of a checkpoint."""
+_PROGRESS, _WEIGHTS, _OPTIMIZER = "progress.json", "weights.safetensors", "optimizer.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """state: the counters; identity: what a resumed run must have in common with this one; settings: flat, for telling
+    what else changed."""
+
+    state: TrainState
+    identity: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def write_checkpoint(
+    folder: Path, *, write_model: Callable[[Path], None], stepper: Stepper | None, progress: Progress
+) -> None:
+    """Write `folder` whole or not at all. `stepper` None leaves the trainer's part out (save_only_model).
+
+    Raises RunError where the disk refuses; earlier checkpoints are not touched.
+    """
+    with writing_folder(folder) as draft:
+        write_model(draft)
+        if stepper is not None:
+            trainer = draft / TRAINER
+            trainer.mkdir()
+            if isinstance(stepper.forward.model, PeftModel):
+                save_file(_changing_tensors(stepper.forward.model), trainer / _WEIGHTS)
+            torch.save(_optimizer_state(stepper), trainer / _OPTIMIZER)
+            write_text(trainer / _PROGRESS, _dump(progress))
+
+
+def read_progress(folder: Path) -> Progress:
+    """The counters of a checkpoint. Raises RunError where `folder` is none, or none that can be resumed."""
+    if not folder.is_dir():
+        raise RunError(f"resume_from_checkpoint: {folder} is not a folder; give a checkpoint folder, or true")
+    file = folder / TRAINER / _PROGRESS
+    if not file.exists():
+        raise RunError(
+            f"resume_from_checkpoint: {folder} has no trainer state of Tunesmith (it was saved with save_only_model, "
+            "or by another tool), so the run cannot go on from it. To start a new run from its weights, give it as "
+            "adapter_name_or_path (an adapter) or model_name_or_path (a model)"
+        )
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return Progress(TrainState.from_json(content["state"]), content["identity"], content["settings"])
+
+
+def restore(folder: Path, stepper: Stepper) -> None:
+    """Load weights, optimiser, schedule and scaler. Raises RunError where they do not fit or are damaged."""
+    trainer = folder / TRAINER
+    try:
+        _load_tensors(stepper.forward.model, _kept_tensors(folder, stepper.forward.model))
+        kept = torch.load(trainer / _OPTIMIZER, map_location="cpu", weights_only=True)
+        stepper.optimizer.load_state_dict(kept["optimizer"])
+        stepper.scheduler.load_state_dict(kept["scheduler"])
+        stepper.scaler.load_state_dict(kept["scaler"])
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, ValueError) as error:
+        raise RunError(f"the checkpoint {folder} does not fit this run, or is damaged: {error}") from error
+
+
+def _kept_tensors(folder: Path, model: nn.Module) -> dict[str, Tensor]:
+    if isinstance(model, PeftModel):
+        return load_file(folder / TRAINER / _WEIGHTS)
+    saved = read_pretrained(folder, load_config(folder), dtype=None, device="cpu")
+    everything = dict(saved.named_parameters()) | dict(saved.named_buffers())
+    return {name: everything[name] for name in _changing_tensors(model)}
+
+
+def _changing_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trained parameters, and the running statistics of batch norms."""
+    tensors = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    tensors |= {name: buffer for name, buffer in model.named_buffers() if _is_statistic(model, name)}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _is_statistic(model: nn.Module, name: str) -> bool:
+    owner = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(owner, nn.modules.batchnorm._BatchNorm)
+
+
+def _load_tensors(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    current = _changing_tensors(model)
+    if current.keys() != kept.keys():
+        differing = sorted(current.keys() ^ kept.keys())
+        raise RunError(f"other weights train now than in the checkpoint: {', '.join(differing[:5])} …")
+    targets = dict(model.named_parameters()) | dict(model.named_buffers())
+    with torch.no_grad():
+        for name, tensor in kept.items():
+            if targets[name].shape != tensor.shape:
+                raise RunError(f"{name} is {tuple(tensor.shape)} in the checkpoint, {tuple(targets[name].shape)} now")
+            targets[name].copy_(tensor)
+
+
+def _optimizer_state(stepper: Stepper) -> dict[str, Any]:
+    return {
+        "optimizer": stepper.optimizer.state_dict(),
+        "scheduler": stepper.scheduler.state_dict(),
+        "scaler": stepper.scaler.state_dict(),
+    }
+
+
+def _dump(progress: Progress) -> str:
+    content = {
+        "state": progress.state.to_json(),
+        "identity": dict(progress.identity),
+        "settings": dict(progress.settings),
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,0 +1,75 @@
+"""`do_train: false`, `do_eval: true`: loss and accuracy of a model, or of adapters on it, without training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tunesmith import log
+from tunesmith.config.settings import Settings
+from tunesmith.data.prepare import prepare_data
+from tunesmith.errors import UsageError
+from tunesmith.models.load import load_model
+from tunesmith.models.precision import choose_precision
+from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.tuning import attach_adapters
+from tunesmith.train.atomic import write_text
+from tunesmith.train.evaluation import Evaluation, evaluate
+from tunesmith.train.feed import loader_over
+from tunesmith.train.forward import Forward
+from tunesmith.train.objectives.table import build_objective
+from tunesmith.train.result import TrainResult
+
+RESULTS = "eval_results.json"
+
+
+def evaluate_only(settings: Settings) -> TrainResult:
+    """Evaluate on eval_dataset, or on the rows val_size holds out; eval_results.json goes into output_dir.
+
+    Raises UsageError where neither training nor evaluation is asked for, or no row is held out.
+    """
+    training = settings.training
+    if not training.do_eval:
+        raise UsageError("do_train and do_eval are both false: there is nothing to do; set one to true")
+    if training.output_dir is None:
+        raise UsageError("output_dir is not set; give the folder that eval_results.json is written to")
+    evaluation = _evaluate(settings)
+    metrics = {f"eval_{name}": value for name, value in asdict(evaluation).items()}
+    folder = Path(training.output_dir).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RESULTS, json.dumps(metrics, indent=1) + "\n")
+    log.info(
+        f"eval loss {evaluation.loss:.4f}, token accuracy {evaluation.accuracy:.1%} on "
+        f"{evaluation.supervised_tokens:,} supervised tokens; written to {folder / RESULTS}"
+    )
+    return TrainResult(folder, metrics, 0)
+
+
+def _evaluate(settings: Settings) -> Evaluation:
+    preprocessor = load_preprocessor(settings.model, settings.media)
+    data = prepare_data(_only_held_out(settings), preprocessor)
+    examples = data.train if settings.data.eval_dataset else data.eval
+    if not examples:
+        raise UsageError("do_eval: true, but no row is held out; set eval_dataset or val_size")
+    model = attach_adapters(load_model(settings, trains=False), settings)
+    forward = Forward(model, build_objective(settings), choose_precision(settings), model.device)
+    batches = loader_over(
+        examples,
+        data.collator,
+        range(len(examples)),
+        training=settings.training,
+        batch_size=settings.training.per_device_eval_batch_size,
+        pin_memory=model.device.type == "cuda",
+    )
+    return evaluate(forward, batches)
+
+
+def _only_held_out(settings: Settings) -> Settings:
+    """With an eval_dataset nothing else needs to be read: it takes the place of the training data."""
+    data = settings.data
+    if not data.eval_dataset:
+        return settings
+    return settings.model_copy(
+        update={"data": data.model_copy(update={"dataset": data.eval_dataset, "eval_dataset": (), "val_size": 0.0})}
+    )

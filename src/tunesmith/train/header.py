@@ -1,0 +1,74 @@
+"""What a run says before its first step and after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tunesmith.config.settings import Settings
+from tunesmith.data.report import DataReport
+from tunesmith.models.parameter_table import PartRow, parameter_table
+from tunesmith.train.metrics import peak_memory_bytes
+from tunesmith.train.plan import StepPlan
+from tunesmith.train.state import TrainState
+
+
+def describe_run(
+    model: nn.Module, settings: Settings, *, report: DataReport, plan: StepPlan, device: torch.device
+) -> str:
+    """Model, what trains, data, steps and memory, a line each."""
+    rows = parameter_table(model)
+    training = settings.training
+    rows_per_step = plan.batch_size * plan.accumulation
+    lines = [
+        f"model    {settings.model.model_name_or_path} on {_device_name(device)}",
+        f"trains   {_describe_parts(rows)}",
+        *_indented("data    ", report.summary()),
+        f"steps    {plan.total_steps:,} ({plan.steps_per_epoch:,} an epoch) of {rows_per_step} rows "
+        f"({plan.batch_size} x {plan.accumulation}), {training.optim}, learning rate {training.learning_rate:g} "
+        f"{training.lr_scheduler_type}",
+        f"memory   {_size(sum(row.weight_bytes for row in rows))} weights, "
+        f"{_size(3 * sum(row.trainable_bytes for row in rows))} gradients and AdamW's moments, and the activations",
+        f"output   {training.output_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def describe_end(state: TrainState, *, folder: Path, metrics: Mapping[str, float], device: torch.device) -> str:
+    """Steps, tokens, time, losses, memory and where everything is."""
+    speed = state.tokens / max(state.seconds, 1e-9)
+    shown = {"loss": "loss", "eval_loss": "eval loss", "eval_accuracy": "token accuracy"}
+    losses = ", ".join(f"{label} {metrics[key]:.4f}" for key, label in shown.items() if key in metrics)
+    lines = [
+        f"finished {state.step:,} steps, {state.supervised_tokens:,} supervised of {state.tokens:,} tokens, "
+        f"{state.seconds:,.0f} s ({speed:,.0f} tok/s), peak memory {_size(peak_memory_bytes(device))}"
+    ]
+    if losses:
+        lines.append(f"result   {losses}")
+    if state.best_metric is not None:
+        lines.append(f"best     {state.best_metric:.4f} at step {state.best_step}")
+    if state.empty_steps:
+        lines.append(f"note     {state.empty_steps} steps had no supervised token and changed nothing")
+    return "\n".join([*lines, f"written  {folder}"])
+
+
+def _describe_parts(rows: Sequence[PartRow]) -> str:
+    total = sum(row.total for row in rows)
+    trained = "; ".join(f"{row.part} {row.trainable:,}" for row in rows if row.trainable)
+    share = sum(row.trainable for row in rows) / max(total, 1)
+    return f"{trained}; {share:.2%} of {total:,} parameters"
+
+
+def _indented(label: str, lines: Sequence[str]) -> list[str]:
+    return [f"{label if index == 0 else ' ' * len(label)} {line}" for index, line in enumerate(lines)]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**27 else f"{num_bytes / 2**20:.1f} MiB"

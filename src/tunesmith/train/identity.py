@@ -1,0 +1,71 @@
+"""What a resumed run must have in common with the run it continues, and what it may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunesmith import log
+from tunesmith.config.settings import Settings
+from tunesmith.errors import RunError
+
+_CHANGES_NOTHING = {
+    "output_dir",
+    "resume_from_checkpoint",
+    "overwrite_output_dir",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "loss_chunk_tokens",
+    "disable_gradient_checkpointing",
+    "logging_steps",
+    "logging_first_step",
+    "save_steps",
+    "save_strategy",
+    "save_total_limit",
+    "save_only_model",
+    "print_param_status",
+    "report_to",
+    "run_name",
+}
+
+
+def run_identity(settings: Settings, *, data: str, model: str) -> dict[str, Any]:
+    """What decides which rows a step is made of and what it starts from; `data` and `model` are fingerprints."""
+    training, tuning = settings.training, settings.tuning
+    return {
+        "seed": training.seed,
+        "data_seed": training.data_seed,
+        "disable_shuffling": training.disable_shuffling,
+        "per_device_train_batch_size": training.per_device_train_batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "optim": training.optim,
+        "finetuning_type": tuning.finetuning_type,
+        "the training data": data,
+        "the model's files": model,
+    }
+
+
+def require_same_identity(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises RunError naming everything that differs."""
+    differing = [
+        f"{key} ({kept.get(key)} in the checkpoint, {now.get(key)} now)"
+        for key in sorted(kept.keys() | now.keys())
+        if kept.get(key) != now.get(key)
+    ]
+    if differing:
+        raise RunError(
+            f"the run cannot be resumed exactly, because these changed: {'; '.join(differing)}. Set them back, or "
+            "start a new run in another output_dir"
+        )
+
+
+def warn_of_changed_settings(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Say which other settings differ: the run goes on with them, but not as it would have gone on without."""
+    changed = [
+        f"{key}: {kept[key]} → {now[key]}"
+        for key in now
+        if key in kept and key not in _CHANGES_NOTHING and kept[key] != now[key]
+    ]
+    if changed:
+        log.warning(f"resumed with changed settings ({'; '.join(changed)}); the run goes on with the new ones")

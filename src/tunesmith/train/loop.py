@@ -1,0 +1,135 @@
+"""The loop: step after step, and what is due after each.
+
+Works with any objective and any number of processes; knows no stage names and no files but through its parts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tunesmith import log
+from tunesmith.data.collate import Batch
+from tunesmith.errors import RunError
+from tunesmith.train.best import gives_up, take_in
+from tunesmith.train.evaluation import Evaluation
+from tunesmith.train.feed import Feed
+from tunesmith.train.keeper import Keeper
+from tunesmith.train.metrics import evaluation_line, training_line
+from tunesmith.train.plan import StepPlan
+from tunesmith.train.randomness import seed_step
+from tunesmith.train.recorder import Recorder
+from tunesmith.train.rhythm import Rhythm
+from tunesmith.train.samples import Sampler
+from tunesmith.train.state import TrainState
+from tunesmith.train.step import StepOutcome, Stepper
+from tunesmith.train.stopping import StopRequest
+
+
+@dataclass(slots=True)
+class Loop:
+    """The parts of a run. `evaluate` and `sampler` are None where nothing is held out or asked."""
+
+    stepper: Stepper
+    feed: Feed
+    plan: StepPlan
+    state: TrainState
+    rhythm: Rhythm
+    recorder: Recorder
+    keeper: Keeper
+    stop: StopRequest
+    evaluate: Callable[[], Evaluation] | None = None
+    sampler: Sampler | None = None
+    last_evaluation: Evaluation | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        """Train from the state's step to the end of the plan, or until early stopping.
+
+        Raises KeyboardInterrupt, after saving, when asked to stop; RunError for a loss that is not finite.
+        """
+        if self.state.step == 0:
+            self._before_first_step()
+        elif self.state.settled_step != self.state.step and self._settle():  # saved in a hurry, before it was settled
+            return
+        for batches in self.feed.steps(self.state.step):
+            self._record(self._take(batches))
+            if self.stop.requested:
+                self._save_and_stop()
+            if self._settle():
+                return
+            if self.stop.requested:
+                self._save_and_stop()
+
+    def _before_first_step(self) -> None:
+        if self.evaluate is not None and self.keeper.training.eval_on_start:
+            self._evaluate()
+        if self.sampler is not None and self.rhythm.asks(0):
+            self.sampler.ask(0)
+
+    def _take(self, batches: Sequence[Batch]) -> StepOutcome:
+        started = time.perf_counter()
+        seed_step(self.keeper.training.seed, self.state.step)
+        try:
+            outcome = self.stepper.take(batches)
+        except RunError as error:
+            raise RunError(f"step {self.state.step + 1}: {error}") from error
+        self.state.count(outcome, seconds=time.perf_counter() - started)
+        return outcome
+
+    def _record(self, outcome: StepOutcome) -> None:
+        window = self.state.window
+        self.recorder.display.step(
+            self.state.step,
+            loss=outcome.loss_sum / outcome.num_terms if outcome.num_terms else None,
+            learning_rate=outcome.learning_rate,
+            tokens_per_s=window.tokens / window.seconds if window.seconds else 0.0,
+        )
+        if self.rhythm.logs(self.state.step):
+            line = training_line(
+                self.state,
+                epoch=self._epoch,
+                outcome=outcome,
+                device=self.stepper.forward.device,
+            )
+            self.recorder.record(line)
+
+    def _settle(self) -> bool:
+        """Evaluate, ask and save as far as due after the state's step; whether the run ends before its plan does."""
+        step = self.state.step
+        better = self.rhythm.evaluates(step) and self._evaluate()
+        if self.sampler is not None and self.rhythm.asks(step):
+            self.sampler.ask(step)
+        self.state.settled_step = step
+        gives_up = self._gives_up()
+        if self.rhythm.saves(step, ends=gives_up) or (better and self.rhythm.keeps_best()):
+            self.keeper.save()
+        return gives_up
+
+    def _evaluate(self) -> bool:
+        """Evaluate and record; whether it is the best so far."""
+        assert self.evaluate is not None
+        started = time.perf_counter()
+        evaluation = self.evaluate()
+        seconds = time.perf_counter() - started
+        self.last_evaluation = evaluation
+        self.recorder.record(evaluation_line(self.state, evaluation, epoch=self._epoch, seconds=seconds))
+        return take_in(evaluation, self.state, self.keeper.training)
+
+    def _gives_up(self) -> bool:
+        if not gives_up(self.state, self.keeper.training) or self.state.step == self.plan.total_steps:
+            return False
+        log.info(
+            f"stopped early at step {self.state.step}: {self.state.evaluations_without_gain} evaluations without a "
+            f"gain over step {self.state.best_step}"
+        )
+        return True
+
+    def _save_and_stop(self) -> None:
+        place = self.keeper.save()
+        log.info(f"stopped after step {self.state.step}; saved in {place}. resume_from_checkpoint: true goes on")
+        raise KeyboardInterrupt
+
+    @property
+    def _epoch(self) -> float:
+        return self.plan.epochs_after(self.state.step)

@@ -1,0 +1,157 @@
+"""`train(settings)`: one run from its settings to its folder.
+
+Puts the parts together in order; what each does is in its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from tunesmith import log
+from tunesmith.config.settings import Settings
+from tunesmith.config.write import flatten, render_yaml
+from tunesmith.errors import RunError
+from tunesmith.train.atomic import explained, write_text
+from tunesmith.train.evaluation import evaluate
+from tunesmith.train.evaluation_run import evaluate_only
+from tunesmith.train.feed import Feed, loader_over
+from tunesmith.train.header import describe_end, describe_run
+from tunesmith.train.json_lines import read_lines
+from tunesmith.train.keeper import Keeper
+from tunesmith.train.loop import Loop
+from tunesmith.train.loss_plot import write_loss_plot
+from tunesmith.train.manifest import build_manifest, write_manifest
+from tunesmith.train.neftune import noisy_embeddings
+from tunesmith.train.prepared_run import PreparedRun, prepare_run
+from tunesmith.train.progress import Display, displaying
+from tunesmith.train.recorder import Recorder
+from tunesmith.train.result import TrainResult, final_metrics
+from tunesmith.train.resume import open_folder
+from tunesmith.train.rhythm import Rhythm
+from tunesmith.train.samples import Sampler, build_sampler
+from tunesmith.train.stopping import StopRequest
+from tunesmith.train.trackers.background import BackgroundTracker
+from tunesmith.train.trackers.table import open_trackers
+from tunesmith.train.trackers.tracker import TrackedRun
+
+__all__ = ["TrainResult", "train"]
+
+
+def train(settings: Settings) -> TrainResult:
+    """Train, or with do_train: false evaluate, as the settings say.
+
+    Raises TunesmithErrors; KeyboardInterrupt after Ctrl-C or SIGTERM, once a checkpoint is saved.
+    """
+    log.forget_said()
+    if not settings.training.do_train:
+        return evaluate_only(settings)
+    stop = StopRequest()
+    run = prepare_run(settings)
+    open_folder(run.folder, checkpoint=run.checkpoint, step=run.state.step)
+    _write_beginning(run)
+    log.info(
+        describe_run(run.model, settings, report=run.data.report, plan=run.plan, device=run.stepper.forward.device)
+    )
+    with stop.listening(), _recording(run) as recorder:
+        keeper = _build_keeper(run)
+        with noisy_embeddings(run.model.get_input_embeddings(), alpha=settings.training.neftune_noise_alpha):
+            _build_loop(run, recorder, keeper, stop).run()
+        keeper.finish()
+    return _conclude(run)
+
+
+def _write_beginning(run: PreparedRun) -> None:
+    """run.yaml, manifest.json and data_report.json."""
+    device = run.stepper.forward.device
+    write_text(run.folder.settings, render_yaml(run.settings))
+    manifest = build_manifest(identity=run.identity, device=device, resumed_from=run.checkpoint)
+    write_manifest(run.folder.manifest, manifest)
+    with explained(run.folder.data_report):
+        run.data.report.write(run.folder.data_report)
+
+
+@contextmanager
+def _recording(run: PreparedRun) -> Iterator[Recorder]:
+    """Display and trackers, finished however the run ends; the loss plot is drawn then."""
+    trackers = open_trackers(_describe_for_trackers(run))
+    try:
+        with displaying(total_steps=run.plan.total_steps, first_step=run.state.step) as display:
+            yield _build_recorder(run, display, trackers)
+    finally:
+        _draw_losses(run)
+        for tracker in trackers:
+            tracker.finish()
+
+
+def _describe_for_trackers(run: PreparedRun) -> TrackedRun:
+    tracking = run.settings.tracking
+    folder = run.folder.path.absolute()
+    return TrackedRun(folder, tracking.run_name or folder.name, flatten(run.settings), tracking)
+
+
+def _build_recorder(run: PreparedRun, display: Display, trackers: list[BackgroundTracker]) -> Recorder:
+    return Recorder(run.folder.metrics, display, tuple(trackers))
+
+
+def _build_keeper(run: PreparedRun) -> Keeper:
+    return Keeper(
+        folder=run.folder,
+        training=run.settings.training,
+        stepper=run.stepper,
+        state=run.state,
+        write_model=run.write_model,
+        identity=run.identity,
+        settings=flatten(run.settings),
+    )
+
+
+def _build_loop(run: PreparedRun, recorder: Recorder, keeper: Keeper, stop: StopRequest) -> Loop:
+    training, data = run.settings.training, run.data
+    pin_memory = run.stepper.forward.device.type == "cuda"
+    held_out = data.eval or ()
+    held_out_batches = loader_over(
+        held_out,
+        data.collator,
+        range(len(held_out)),
+        training=training,
+        batch_size=training.per_device_eval_batch_size,
+        pin_memory=pin_memory,
+    )
+    return Loop(
+        stepper=run.stepper,
+        feed=Feed(data.train, data.collator, run.plan, training, pin_memory=pin_memory),
+        plan=run.plan,
+        state=run.state,
+        rhythm=Rhythm(training, run.plan, has_held_out=bool(held_out)),
+        recorder=recorder,
+        keeper=keeper,
+        stop=stop,
+        evaluate=partial(evaluate, run.stepper.forward, held_out_batches) if held_out else None,
+        sampler=_build_sampler(run),
+    )
+
+
+def _build_sampler(run: PreparedRun) -> Sampler | None:
+    return build_sampler(
+        run.model,
+        run.settings,
+        preprocessor=run.preprocessor,
+        encoder=run.data.encoder,
+        autocast=run.stepper.forward.autocast,
+        file=run.folder.samples,
+    )
+
+
+def _draw_losses(run: PreparedRun) -> None:
+    try:
+        write_loss_plot(run.folder.loss_plot, read_lines(run.folder.metrics))
+    except RunError as error:
+        log.warning(str(error))
+
+
+def _conclude(run: PreparedRun) -> TrainResult:
+    metrics = final_metrics(read_lines(run.folder.metrics))
+    log.info(describe_end(run.state, folder=run.folder.path, metrics=metrics, device=run.stepper.forward.device))
+    return TrainResult(run.folder.path, metrics, run.state.step)

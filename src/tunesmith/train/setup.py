@@ -1,0 +1,76 @@
+"""From settings to the parts of a training step: model on its device, optimiser, schedule, objective."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from tunesmith import log
+from tunesmith.config.settings import Settings
+from tunesmith.models.device import pick_device
+from tunesmith.models.load import load_model
+from tunesmith.models.precision import choose_precision
+from tunesmith.models.tuning import apply_tuning, parameter_groups
+from tunesmith.train.forward import Forward
+from tunesmith.train.objectives.table import build_objective
+from tunesmith.train.optimizer import build_optimizer
+from tunesmith.train.parallel import SingleProcess
+from tunesmith.train.plan import StepPlan
+from tunesmith.train.randomness import seed_everything
+from tunesmith.train.schedule import build_scheduler
+from tunesmith.train.step import Stepper
+
+Model = PreTrainedModel | PeftModel
+
+
+def load_trained_model(settings: Settings) -> Model:
+    """The model with what trains marked, checkpointing as asked for. New adapters depend on the seed alone."""
+    device = pick_device(use_cpu=settings.training.use_cpu)
+    if settings.training.tf32 is not None and device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = settings.training.tf32
+        torch.backends.cudnn.allow_tf32 = settings.training.tf32
+    seed_everything(settings.training.seed)
+    model = apply_tuning(load_model(settings, trains=True), settings)
+    if wants_checkpointing(settings, device):
+        _checkpoint_activations(model)
+    return model.train()
+
+
+def wants_checkpointing(settings: Settings, device: torch.device) -> bool:
+    """disable_gradient_checkpointing decides; else on for GPUs and off on the CPU."""
+    if settings.model.disable_gradient_checkpointing is not None:
+        return not settings.model.disable_gradient_checkpointing
+    return device.type == "cuda"
+
+
+def build_stepper(model: Model, settings: Settings, *, plan: StepPlan) -> Stepper:
+    """Everything a step needs around `model`."""
+    optimizer = build_optimizer(parameter_groups(model, settings), settings.training)
+    parallel = SingleProcess()
+    return Stepper(
+        forward=Forward(
+            model=parallel.prepare(model),
+            objective=build_objective(settings),
+            precision=choose_precision(settings),
+            device=model.device,
+        ),
+        optimizer=optimizer,
+        scheduler=build_scheduler(optimizer, settings.training, total_steps=plan.total_steps),
+        parallel=parallel,
+        max_grad_norm=settings.training.max_grad_norm,
+    )
+
+
+def _checkpoint_activations(model: Model) -> None:
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    with warnings.catch_warnings():
+        # renamed in transformers 5.20-odd; the old name works in every version supported here
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            log.warning(f"gradient checkpointing is not available for this model: {error}")

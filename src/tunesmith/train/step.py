@@ -1,0 +1,117 @@
+"""One optimiser step: forward and backward over its micro-batches, clipping, update.
+
+The loss of every micro-batch is its sum over terms divided by the number of terms of the whole step, so that no split
+of a step's rows into micro-batches changes loss or gradients. Knows nothing of epochs, files or logging.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tunesmith.data.collate import Batch
+from tunesmith.errors import RunError
+from tunesmith.train.forward import Forward
+from tunesmith.train.parallel import Parallel
+
+_NUM_NAMED_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """loss_sum over num_terms; grad_norm before clipping, None where the step had no terms and changed nothing.
+
+    learning_rate: what the step was taken with, of the first parameter group
+    """
+
+    loss_sum: float
+    num_terms: int
+    num_tokens: int
+    learning_rate: float
+    grad_norm: float | None
+
+
+@dataclass(slots=True)
+class Stepper:
+    """Everything a step changes. `max_grad_norm` 0 switches clipping off."""
+
+    forward: Forward
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    parallel: Parallel
+    max_grad_norm: float
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.forward.device.type, enabled=self.forward.precision.scaler)
+
+    def take(self, batches: Sequence[Batch]) -> StepOutcome:
+        """Train on one step's micro-batches.
+
+        Raises RunError, with the weights as they were, where loss or gradients are not finite.
+        """
+        objective = self.forward.objective
+        num_terms = self.parallel.total(sum(objective.num_terms(batch) for batch in batches))
+        num_tokens = sum(batch.num_tokens for batch in batches)
+        learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        if num_terms == 0:
+            self._advance_schedule()
+            return StepOutcome(0.0, 0, num_tokens, learning_rate, None)
+        batches = [batch for batch in batches if objective.num_terms(batch)]
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = self._accumulate(batches, num_terms)
+        _refuse_broken_loss(sums, batches)
+        return StepOutcome(math.fsum(sums), num_terms, num_tokens, learning_rate, self._update(batches))
+
+    def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[float]:
+        """Add the gradients of every micro-batch; the loss sum of each."""
+        sums: list[Tensor] = []
+        for index, batch in enumerate(batches, start=1):
+            loss_sum = self.forward.loss(batch).loss_sum
+            self.parallel.backward(self.scaler.scale(loss_sum / num_terms), last=index == len(batches))
+            sums.append(loss_sum.detach())
+        values: list[float] = torch.stack(sums).tolist()  # the step's one wait for the device
+        return values
+
+    def _update(self, batches: Sequence[Batch]) -> float:
+        """Clip and step; the gradients' norm before. A step that the scaler leaves out does not move the schedule."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        grad_norm = float(self.parallel.clip(parameters, max_norm=self.max_grad_norm or math.inf))
+        if not math.isfinite(grad_norm) and not self.scaler.is_enabled():
+            raise RunError(f"the gradients are {grad_norm} {_blame(batches)}")
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:
+            self.scheduler.step()
+        return grad_norm
+
+    def _advance_schedule(self) -> None:
+        """The schedule counts steps, so it moves on even where there was nothing to learn."""
+        with warnings.catch_warnings():
+            # torch suspects a mistake when the schedule moves before the optimiser ever did
+            warnings.filterwarnings("ignore", message="Detected call of", category=UserWarning)
+            self.scheduler.step()
+
+
+def _refuse_broken_loss(sums: Sequence[float], batches: Sequence[Batch]) -> None:
+    for value, batch in zip(sums, batches, strict=True):
+        if not math.isfinite(value):
+            raise RunError(f"the loss is {value} {_blame([batch])}")
+
+
+def _blame(batches: Sequence[Batch]) -> str:
+    rows = [str(source) for batch in batches for source in batch.sources]
+    more = f" and {len(rows) - _NUM_NAMED_ROWS} more" if len(rows) > _NUM_NAMED_ROWS else ""
+    return (
+        f"on these rows: {'; '.join(rows[:_NUM_NAMED_ROWS])}{more}. They changed no weight. Look at the rows "
+        "(tunesmith data preview), lower learning_rate, or use bf16 or float32 instead of fp16"
+    )

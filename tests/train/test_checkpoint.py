@@ -1,0 +1,117 @@
+"""Checkpoints hold everything a step changes, and say so when they cannot be used."""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from tests.train.batches import make_batch, make_rows, make_stepper
+from tunesmith.errors import RunError
+from tunesmith.models.saving import save_trained
+from tunesmith.train.checkpoint import Progress, read_progress, restore, write_checkpoint
+from tunesmith.train.state import TrainState, Window
+
+ROWS = make_rows("qwen2", 6)
+
+
+def build(folder, tuning):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+    if tuning == "lora":
+        torch.manual_seed(3)
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)).train()
+    return make_stepper(model)
+
+
+def take(stepper, num_steps):
+    for step in range(num_steps):
+        stepper.take([make_batch(ROWS[2 * step : 2 * step + 2])])
+
+
+def save(folder, stepper, state, *, only_model=False):
+    write_checkpoint(
+        folder,
+        write_model=lambda place: save_trained(stepper.forward.model, place),
+        stepper=None if only_model else stepper,
+        progress=Progress(state, {"seed": 1}, {"learning_rate": 0.1}),
+    )
+
+
+def everything(stepper):
+    weights = {name: weight.detach().clone() for name, weight in stepper.forward.model.named_parameters()}
+    return weights, copy.deepcopy(stepper.optimizer.state_dict()), stepper.scheduler.state_dict()
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_weights_optimiser_and_schedule_come_back_bit_for_bit(tuning, qwen2_folder, tmp_path):
+    stepper = build(qwen2_folder, tuning)
+    take(stepper, 2)
+    save(tmp_path / "step-2", stepper, TrainState(step=2))
+    fresh = build(qwen2_folder, tuning)
+    restore(tmp_path / "step-2", fresh)
+    weights, optimizer, scheduler = everything(stepper)
+    found_weights, found_optimizer, found_scheduler = everything(fresh)
+    assert all(torch.equal(found_weights[name], weight) for name, weight in weights.items())
+    assert found_scheduler == scheduler
+    for index, state in optimizer["state"].items():
+        assert all(torch.equal(found_optimizer["state"][index][key], value) for key, value in state.items())
+
+
+def test_counters_come_back_exactly(qwen2_folder, tmp_path):
+    state = TrainState(7, 6, 5, 4, 0.1 + 0.2, 3, 1 / 3, 2, 1, Window(0.1 * 3, 2, 3, 4, 5.5))
+    save(tmp_path / "step-7", build(qwen2_folder, "lora"), state)
+    progress = read_progress(tmp_path / "step-7")
+    assert progress == Progress(state, {"seed": 1}, {"learning_rate": 0.1})
+
+
+def test_save_only_model_cannot_be_resumed_and_says_what_to_do(qwen2_folder, tmp_path):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1), only_model=True)
+    assert (tmp_path / "step-1" / "adapter_model.safetensors").exists()
+    with pytest.raises(RunError, match=r"has no trainer state.*adapter_name_or_path"):
+        read_progress(tmp_path / "step-1")
+    with pytest.raises(RunError, match="is not a folder"):
+        read_progress(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("file", ["trainer/weights.safetensors", "trainer/optimizer.pt"])
+def test_a_damaged_checkpoint_is_named(qwen2_folder, tmp_path, file):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    (tmp_path / "step-1" / file).write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"step-1 does not fit this run, or is damaged"):
+        restore(tmp_path / "step-1", build(qwen2_folder, "lora"))
+
+
+def test_other_trained_weights_are_refused(qwen2_folder, tmp_path):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    other = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(qwen2_folder), LoraConfig(r=2, target_modules=["v_proj"])
+    )
+    with pytest.raises(RunError, match="other weights train now than in the checkpoint"):
+        restore(tmp_path / "step-1", make_stepper(other))
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_alone(tuning, qwen2_folder, tmp_path):
+    stepper = build(qwen2_folder, tuning)
+    take(stepper, 1)
+    save(tmp_path / "step-1", stepper, TrainState(step=1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk: writing more fails
+    try:
+        with pytest.raises(RunError, match="step-2 cannot be written"):
+            save(tmp_path / "step-2", stepper, TrainState(step=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    restore(tmp_path / "step-1", build(qwen2_folder, tuning))
+
+
+def test_progress_is_plain_json(qwen2_folder, tmp_path):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    content = json.loads((tmp_path / "step-1" / "trainer" / "progress.json").read_text())
+    assert content["state"]["step"] == 1

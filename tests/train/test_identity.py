@@ -1,0 +1,65 @@
+"""Which changes a resumed run refuses, and which it only tells of."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tunesmith.chat.message import Media, RowSource
+from tunesmith.config.read import load_settings_from
+from tunesmith.data.encoded import Encoded
+from tunesmith.errors import RunError
+from tunesmith.train.fingerprint import fingerprint_examples, fingerprint_files
+from tunesmith.train.identity import require_same_identity, run_identity, warn_of_changed_settings
+
+np = pytest.importorskip("numpy")
+
+
+def identity(data="d", model="m", **settings):
+    return run_identity(load_settings_from(settings), data=data, model=model)
+
+
+def test_everything_that_differs_is_named_with_both_values():
+    now = identity(data="other", seed=43, per_device_train_batch_size=2)
+    with pytest.raises(RunError) as error:
+        require_same_identity(identity(), now)
+    message = str(error.value)
+    assert "seed (42 in the checkpoint, 43 now)" in message
+    assert "per_device_train_batch_size (1 in the checkpoint, 2 now)" in message
+    assert "the training data (d in the checkpoint, other now)" in message
+    require_same_identity(identity(), identity(learning_rate=1.0, logging_steps=3))
+
+
+def test_other_changes_are_told_but_not_those_that_change_nothing(caplog):
+    logging.getLogger("tunesmith").propagate = True
+    with caplog.at_level(logging.WARNING, logger="tunesmith"):
+        warn_of_changed_settings(
+            {"learning_rate": 1e-4, "logging_steps": 1}, {"learning_rate": 2e-4, "logging_steps": 5}
+        )
+    assert "learning_rate: 0.0001 → 0.0002" in caplog.text
+    assert "logging_steps" not in caplog.text
+
+
+def example(ids, labels, *media):
+    ids, labels = np.array(ids, dtype=np.int32), np.array(labels, dtype=np.int32)
+    return Encoded(ids, labels, None, tuple(Media("image", name) for name in media), 0, False, RowSource("f", 0))
+
+
+def test_the_datas_fingerprint_sees_ids_labels_images_and_order():
+    one, other = example([1, 2], [1, 2]), example([1, 2], [-100, 2])
+    prints = [
+        fingerprint_examples(examples)
+        for examples in ([one], [other], [one, other], [other, one], [example([1, 2], [1, 2], "a.png")])
+    ]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint_examples([example([1, 2], [1, 2])]) == prints[0]
+
+
+def test_the_models_fingerprint_sees_names_sizes_and_both_ends(tmp_path):
+    file = tmp_path / "model.safetensors"
+    seen = set()
+    for content in (b"a" * 10, b"a" * 11, b"a" * 200_000 + b"b", b"b" + b"a" * 200_000):
+        file.write_bytes(content)
+        seen.add(fingerprint_files([file]))
+    assert len(seen) == 4

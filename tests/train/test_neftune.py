@@ -1,0 +1,32 @@
+"""Noise on the embeddings: its size, and only while training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from tunesmith.train.neftune import noisy_embeddings
+
+
+def test_noise_is_uniform_within_alpha_over_the_root_of_t_times_h():
+    torch.manual_seed(0)
+    embedding = torch.nn.Embedding(50, 64)
+    ids = torch.randint(0, 50, (2, 100))
+    with noisy_embeddings(embedding, alpha=5.0):
+        noise = embedding(ids) - torch.nn.functional.embedding(ids, embedding.weight)
+        bound = 5.0 / math.sqrt(100 * 64)
+        assert 0.98 * bound < noise.abs().max() <= bound * 1.001
+        assert abs(noise.mean()) < 0.02 * bound
+        embedding.eval()
+        assert torch.equal(embedding(ids), torch.nn.functional.embedding(ids, embedding.weight))
+
+
+def test_without_alpha_and_afterwards_there_is_none():
+    embedding = torch.nn.Embedding(5, 4)
+    ids = torch.tensor([[1, 2]])
+    with noisy_embeddings(embedding, alpha=None):
+        assert torch.equal(embedding(ids), embedding.weight[ids])
+    with noisy_embeddings(embedding, alpha=5.0):
+        assert not torch.equal(embedding(ids), embedding.weight[ids])
+    assert torch.equal(embedding(ids), embedding.weight[ids])
