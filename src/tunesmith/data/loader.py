@@ -6,6 +6,7 @@ micro-batch, and the number of workers changes nothing but the speed. Touches no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -77,16 +78,22 @@ class BatchLoader:
             yield made
 
     def _torch_loader(self) -> DataLoader[Encoded]:
+        workers = min(self.num_workers, len(self.batches), _num_cores())
         return DataLoader(
             _Examples(self.examples),
             batch_sampler=self.batches,
             collate_fn=_CollateOrReport(self.collator),
-            num_workers=min(self.num_workers, len(self.batches)),
-            prefetch_factor=self.prefetch_factor if self.num_workers and self.batches else None,
+            num_workers=workers,
+            prefetch_factor=self.prefetch_factor if workers else None,
             pin_memory=self.pin_memory,
             # without one of its own, a DataLoader draws its workers' seed from the global random state
             generator=torch.Generator().manual_seed(0),
         )
+
+
+def _num_cores() -> int:
+    """Cores this process may run on; more workers than that only wait for each other (torch warns of it)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Examples(Dataset[Encoded]):

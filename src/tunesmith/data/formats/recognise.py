@@ -51,8 +51,10 @@ def recognise(rows: Sequence[Mapping[str, Any]], *, media_folder: Path | None) -
         sample = _first_message(rows, column)
         if sample is not None:
             formatting, tags = _of_messages(sample, keys)
-            layout = Layout(formatting, Columns(messages=column, **_OPTIONAL), tags, expected, media_folder)
-            return Recognised(layout, (column, *(["image"] if formatting in ("llava", "minicpmv") else [])))
+            has_single_image = formatting in ("llava", "minicpmv")
+            optional = {**_OPTIONAL, "images": "image"} if has_single_image else _OPTIONAL
+            layout = Layout(formatting, Columns(messages=column, **optional), tags, expected, media_folder)
+            return Recognised(layout, (column, *(["image"] if has_single_image else [])))
     for prompt, response in _QUESTION_AND_ANSWER:
         if prompt in keys and response in keys:
             query = "input" if prompt != "input" else None

@@ -1,0 +1,66 @@
+"""What an exported folder says about its weights: config entries that changed, and the template it was trained with.
+
+Files stay byte for byte where nothing in them changed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
+
+_TEMPLATE_FILE = "chat_template.jinja"
+_OLDER_TEMPLATE_FILE = "chat_template.json"
+_PROBE: list[dict[str, Any]] = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b"},
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "d"},
+]
+
+
+def adjust_config(folder: Path, *, untied: bool, dtype: torch.dtype | None) -> None:
+    """Write into config.json that embedding and head are no longer tied, and a new number format."""
+    changes: dict[str, Any] = {}
+    if untied:
+        changes["tie_word_embeddings"] = False
+    if dtype is not None:
+        changes |= dict.fromkeys(("dtype", "torch_dtype"), str(dtype).removeprefix("torch."))
+    if not changes:
+        return
+    path = folder / "config.json"
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for part in [config, *(value for value in config.values() if isinstance(value, dict))]:
+        part.update({key: value for key, value in changes.items() if key in part})
+    if untied:
+        config["tie_word_embeddings"] = False  # transformers ties by default where the key is absent
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def carry_template(folder: Path, *, used: ChatTemplate, own: ChatTemplate | None) -> bool:
+    """Put the template `used` in training into `folder`, and return True, unless the model's `own` writes the same."""
+    if own is not None and _same_text(used, own):
+        return False
+    (folder / _OLDER_TEMPLATE_FILE).unlink(missing_ok=True)
+    (folder / _TEMPLATE_FILE).write_text(used.source, encoding="utf-8")
+    return True
+
+
+def _same_text(first: ChatTemplate, second: ChatTemplate) -> bool:
+    system = {"role": "system", "content": "s"}
+    return all(
+        _render(first, messages, prompt=prompt) == _render(second, messages, prompt=prompt)
+        for messages in (_PROBE, [system, *_PROBE])
+        for prompt in (False, True)
+    )
+
+
+def _render(template: ChatTemplate, messages: list[dict[str, Any]], *, prompt: bool) -> str | None:
+    try:
+        return template.render(messages[: len(messages) - prompt], add_generation_prompt=prompt)
+    except TemplateRefusalError:
+        return None
