@@ -20,10 +20,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tunesmith.data.collate import Batch
 from tunesmith.models.precision import Precision
-from tunesmith.train.forward import Forward
 from tunesmith.train.objectives.sft import SupervisedObjective
-from tunesmith.train.parallel import SingleProcess
-from tunesmith.train.step import Stepper
+from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.parallel import SingleProcess
+from tunesmith.train.steps.step import Stepper
 
 VOCABULARY, ROW_TOKENS = 151_936, 512
 BATCHES = (1, 2, 4, 8)

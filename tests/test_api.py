@@ -34,7 +34,7 @@ def test_train_is_callable_before_and_after_its_package_is_imported() -> None:
         "def refused():\n"
         "    try: tunesmith.train({'lerning_rate': 1})\n"
         "    except UsageError as error: return str(error)\n"
-        "first = refused()\nimport tunesmith.train.objective\nassert refused() == first\nprint(first)"
+        "first = refused()\nimport tunesmith.train.objectives.objective\nassert refused() == first\nprint(first)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "settings: unknown key lerning_rate; did you mean learning_rate?\n", done.stderr

@@ -11,6 +11,8 @@ import sys
 from tunesmith import env
 
 _logger = logging.getLogger("tunesmith")
+_CHATTY = ("bitsandbytes.backends.cpu.ops",)
+"""Loggers that warn at import, quantisation wanted or not."""
 _said: set[str] = set()
 
 
@@ -29,6 +31,8 @@ def set_up(level: int = logging.INFO) -> None:
         _logger.addHandler(handler)
     _logger.setLevel(level if env.rank() == 0 else logging.ERROR)
     _logger.propagate = False
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def info(message: str) -> None:

@@ -12,10 +12,10 @@ from tests.train.tiny_models import padded, row, tiny_model, with_image
 from tunesmith.chat.message import RowSource
 from tunesmith.data.collate import Batch
 from tunesmith.models.precision import Precision
-from tunesmith.train.forward import Forward
 from tunesmith.train.objectives.sft import SupervisedObjective
-from tunesmith.train.parallel import SingleProcess
-from tunesmith.train.step import Stepper
+from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.parallel import SingleProcess
+from tunesmith.train.steps.step import Stepper
 
 FLOAT64 = Precision(frozen=torch.float64, trained=torch.float64, autocast=None, scaler=False)
 Row = tuple[Tensor, ...]

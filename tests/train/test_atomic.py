@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tunesmith.errors import ModelError, RunError
-from tunesmith.train.atomic import move_files, remove_folder, remove_leftovers, write_text, writing_folder
+from tunesmith.train.folder.atomic import move_files, remove_folder, remove_leftovers, write_text, writing_folder
 
 
 def test_a_folder_appears_only_when_complete(tmp_path):

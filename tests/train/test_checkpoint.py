@@ -15,7 +15,7 @@ from tests.train.batches import make_batch, make_rows, make_stepper
 from tunesmith.errors import RunError
 from tunesmith.models.saving import save_trained
 from tunesmith.train.checkpoint import Progress, read_progress, restore, write_checkpoint
-from tunesmith.train.state import TrainState, Window
+from tunesmith.train.steps.state import TrainState, Window
 
 ROWS = make_rows("qwen2", 6)
 

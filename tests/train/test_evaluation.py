@@ -9,7 +9,7 @@ import torch
 
 from tests.train.batches import make_batch, make_rows, make_stepper
 from tests.train.tiny_models import tiny_model
-from tunesmith.train.evaluation import evaluate
+from tunesmith.train.steps.evaluation import evaluate
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "qwen2_5_vl"])

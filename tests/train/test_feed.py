@@ -8,8 +8,8 @@ import pytest
 from tunesmith.chat.message import RowSource
 from tunesmith.config.training import TrainingSettings
 from tunesmith.data.encoded import Encoded
-from tunesmith.train.feed import Feed
-from tunesmith.train.plan import plan_steps
+from tunesmith.train.steps.feed import Feed
+from tunesmith.train.steps.plan import plan_steps
 
 
 class ListingCollator:

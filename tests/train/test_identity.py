@@ -10,8 +10,8 @@ from tunesmith.chat.message import Media, RowSource
 from tunesmith.config.read import load_settings_from
 from tunesmith.data.encoded import Encoded
 from tunesmith.errors import RunError
-from tunesmith.train.fingerprint import fingerprint_examples, fingerprint_files
-from tunesmith.train.identity import require_same_identity, run_identity, warn_of_changed_settings
+from tunesmith.train.folder.fingerprint import fingerprint_examples, fingerprint_files
+from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings
 
 np = pytest.importorskip("numpy")
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.train.tiny_models import TEXT_KINDS, batch_of, text_batch, tiny_model
 from tunesmith.models.head import LanguageHead, LogitTransform, find_head
-from tunesmith.train.loss import loss_from_hidden, loss_from_logits
+from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
 
 KINDS = (*TEXT_KINDS, "qwen2_5_vl")
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tunesmith.train.neftune import noisy_embeddings
+from tunesmith.train.steps.neftune import noisy_embeddings
 
 
 def test_noise_is_uniform_within_alpha_over_the_root_of_t_times_h():

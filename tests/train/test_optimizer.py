@@ -10,8 +10,8 @@ import torch
 from tunesmith import extras
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import NotSupportedYetError, UsageError
-from tunesmith.train.optimizer import build_optimizer
-from tunesmith.train.schedule import build_scheduler, num_warmup_steps
+from tunesmith.train.steps.optimizer import build_optimizer
+from tunesmith.train.steps.schedule import build_scheduler, num_warmup_steps
 
 NAMES = ["adamw_torch", "adamw_hf", "adamw_torch_fused", "adafactor", "sgd"]
 QUANTISED = ["adamw_8bit", "adamw_bnb_8bit", "paged_adamw", "paged_adamw_8bit", "paged_adamw_32bit"]

@@ -6,7 +6,7 @@ import pytest
 
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import DataError
-from tunesmith.train.plan import interval_in_steps, plan_steps
+from tunesmith.train.steps.plan import interval_in_steps, plan_steps
 
 
 def plan(num_examples, **settings):

@@ -11,8 +11,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from tunesmith.train.loss_plot import smooth, write_loss_plot
-from tunesmith.train.progress import BarDisplay, LineDisplay, describe_line, displaying
+from tunesmith.train.display.progress import BarDisplay, LineDisplay, describe_line, displaying
+from tunesmith.train.folder.loss_plot import smooth, write_loss_plot
 
 LINE = {"step": 20, "epoch": 0.5, "loss": 1.25, "learning_rate": 1e-4, "tokens_per_s": 1234.5}
 

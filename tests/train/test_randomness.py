@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from tunesmith.train.randomness import seed_step
+from tunesmith.train.steps.randomness import seed_step
 
 
 def draw(seed, step):

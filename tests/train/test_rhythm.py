@@ -7,10 +7,10 @@ import pytest
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import UsageError
 from tunesmith.train.best import gives_up, require_known_metric, take_in
-from tunesmith.train.evaluation import Evaluation
-from tunesmith.train.plan import plan_steps
 from tunesmith.train.rhythm import Rhythm
-from tunesmith.train.state import TrainState
+from tunesmith.train.steps.evaluation import Evaluation
+from tunesmith.train.steps.plan import plan_steps
+from tunesmith.train.steps.state import TrainState
 
 NAN = float("nan")
 

@@ -6,9 +6,9 @@ import pytest
 
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import RunError
-from tunesmith.train.json_lines import append_line, cut_after_step, read_lines
-from tunesmith.train.resume import find_checkpoint, open_folder, require_place
-from tunesmith.train.run_folder import RunFolder
+from tunesmith.train.folder.json_lines import append_line, cut_after_step, read_lines
+from tunesmith.train.folder.resume import find_checkpoint, open_folder, require_place
+from tunesmith.train.folder.run_folder import RunFolder
 
 
 def make(folder, *names):

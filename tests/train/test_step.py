@@ -9,10 +9,10 @@ from tests.train.batches import FLOAT64, make_batch, make_rows, make_stepper
 from tests.train.tiny_models import tiny_model
 from tunesmith.errors import RunError
 from tunesmith.models.precision import Precision
-from tunesmith.train.forward import Forward
 from tunesmith.train.objectives.sft import SupervisedObjective
-from tunesmith.train.parallel import SingleProcess
-from tunesmith.train.step import Stepper
+from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.parallel import SingleProcess
+from tunesmith.train.steps.step import Stepper
 
 
 def test_a_step_without_supervised_tokens_changes_no_weight_and_moves_the_schedule():

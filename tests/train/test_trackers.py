@@ -11,8 +11,8 @@ import pytest
 from tunesmith import extras
 from tunesmith.config.training import TrackingSettings
 from tunesmith.errors import UsageError
-from tunesmith.train.progress import LineDisplay
-from tunesmith.train.recorder import Recorder
+from tunesmith.train.display.progress import LineDisplay
+from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.trackers.background import BackgroundTracker
 from tunesmith.train.trackers.table import open_trackers, wanted_trackers
 from tunesmith.train.trackers.tracker import TrackedRun

@@ -55,11 +55,23 @@ def resolve(file: Iterable[Given], overrides: Iterable[Given]) -> Values:
     NotSupportedYetError where a key asks for a part that is not built.
     """
     findings = _Findings()
+    file, overrides = _beside_lora([*file], [*overrides])
     chosen = _by_field(file, findings)
     chosen.update({given.key: given for given in (_translate(item, findings) for item in overrides)})
     checked = {key: value for key, given in chosen.items() if (value := _check(given, findings)) is not None}
     findings.stop()
     return Values(given=checked, notes=tuple(findings.notes))
+
+
+def _beside_lora(*written: list[Given]) -> list[list[Given]]:
+    """`written` without `tune_llm: false` where `use_lora: true` stands too.
+
+    MiniCPM-V's script demands the pair: the weights under the adapter stay fixed. freeze_language_model would say more,
+    that the language model gets no adapter either.
+    """
+    if not any(given.key == "use_lora" and given.value is True for part in written for given in part):
+        return list(written)
+    return [[given for given in part if (given.key, given.value) != ("tune_llm", False)] for part in written]
 
 
 def _by_field(file: Iterable[Given], findings: _Findings) -> dict[str, Given]:

@@ -6,7 +6,6 @@ Finds folders and settings; loads nothing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,9 @@ from tunesmith import log
 from tunesmith.config.read import load_settings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.adapters import ADAPTER_CONFIG, adapter_folders
+from tunesmith.models.adapters import adapter_folders
 from tunesmith.models.locate import locate
-
-_RUN_SETTINGS = "run.yaml"
-_CHECKPOINT = re.compile(r"(?:step|checkpoint)-(\d+)")
+from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +57,8 @@ def find_source(target: Path | None, overrides: Sequence[str] = ()) -> ModelSour
 def find_source_of(settings: Settings) -> ModelSource:
     """The model that the settings of a YAML file mean."""
     output = Path(settings.training.output_dir) if settings.training.output_dir else None
-    if output is not None and (output / _RUN_SETTINGS).is_file():
-        trained = _finished_or_latest(output)
+    if output is not None and (output / RUN_SETTINGS).is_file():
+        trained = finished_or_latest(output)
         if trained is not None:
             log.info(f"the model trained in {output}")
             return _trained_source(settings, trained)
@@ -71,18 +68,18 @@ def find_source_of(settings: Settings) -> ModelSource:
 
 
 def _from_folder(folder: Path, overrides: Sequence[str]) -> ModelSource:
-    run = _run_of(folder)
+    run = run_of(folder)
     if run is None:
         return _from_lone_folder(folder, overrides)
-    settings = load_settings(run / _RUN_SETTINGS, overrides)
-    trained = _finished_or_latest(run) if run == folder else folder
+    settings = load_settings(run / RUN_SETTINGS, overrides)
+    trained = finished_or_latest(run) if run == folder else folder
     if trained is None:
         raise ModelError(f"{folder} holds a run that has saved no model or checkpoint yet")
     return _trained_source(settings, trained)
 
 
 def _from_lone_folder(folder: Path, overrides: Sequence[str]) -> ModelSource:
-    if (folder / ADAPTER_CONFIG).is_file():
+    if holds_adapter(folder):
         named = f"adapter_name_or_path={folder}"
         given = any(_key(override) == "model_name_or_path" for override in overrides)
         base = [] if given else [f"model_name_or_path={_recorded_base(folder)}"]
@@ -100,7 +97,7 @@ def _plain_source(settings: Settings) -> ModelSource:
 
 
 def _trained_source(settings: Settings, trained: Path) -> ModelSource:
-    if not (trained / ADAPTER_CONFIG).is_file():
+    if not holds_adapter(trained):
         return ModelSource(settings, trained, trained=trained, origin=_locate_origin(settings))
     earlier = _given_adapters(settings)
     if earlier and not settings.tuning.create_new_adapter:
@@ -135,40 +132,13 @@ def _recorded_base(adapter: Path) -> str:
     return str(base)
 
 
-def _run_of(folder: Path) -> Path | None:
-    """The run folder that `folder` is, or is a checkpoint of."""
-    candidates = [folder]
-    if _CHECKPOINT.fullmatch(folder.resolve().name):
-        candidates += [folder.resolve().parent, folder.resolve().parent.parent]
-    return next((candidate for candidate in candidates if (candidate / _RUN_SETTINGS).is_file()), None)
-
-
-def _finished_or_latest(run: Path) -> Path | None:
-    if _holds_model(run):
-        return run
-    found = {
-        int(match[1]): folder
-        for folder in (*run.glob("checkpoints/*"), *run.glob("checkpoint-*"))
-        if (match := _CHECKPOINT.fullmatch(folder.name)) and _holds_model(folder)
-    }
-    if not found:
-        return None
-    step = max(found)
-    log.info(f"the run in {run} did not finish; this is its latest checkpoint, of step {step}")
-    return found[step]
-
-
-def _holds_model(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file()
-
-
 def _settings_file(target: Path | None) -> Path | None:
     if target is None or not target.is_dir():
         return target
-    run = _run_of(target)
+    run = run_of(target)
     if run is None:
         raise UsageError(f"{target} holds no run.yaml; give the base model as model_name_or_path=FOLDER instead")
-    return run / _RUN_SETTINGS
+    return run / RUN_SETTINGS
 
 
 def _key(override: str) -> str:

@@ -22,9 +22,9 @@ from tunesmith.models.lora_targets import compact_targets, resolve_targets
 from tunesmith.models.parts import ModelParts, find_parts, input_embedding, output_embedding, weight_of
 from tunesmith.models.quantization import is_quantized
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.trained import ADAPTER_CONFIG
 from tunesmith.models.weight_files import check_weight_file, read_json
 
-ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NAME = "default"
 

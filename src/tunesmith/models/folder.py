@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from tunesmith import log
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.read import load_settings
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.adapters import ADAPTER_CONFIG, attach_adapter, find_adapter, merge_adapters
+from tunesmith.models.adapters import attach_adapter, find_adapter, merge_adapters
 from tunesmith.models.device import pick_device
 from tunesmith.models.load import load_config, read_pretrained
 from tunesmith.models.locate import locate
 from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
 from tunesmith.models.vocabulary import grow_to_adapter
 from tunesmith.models.weight_files import check_weights, read_json
-
-_RUN_SETTINGS = "run.yaml"
-_CHECKPOINT = re.compile(r"(?:step|checkpoint)-(\d+)")
 
 
 def load_folder(
@@ -42,7 +38,7 @@ def load_folder(
     model: PreTrainedModel | PeftModel
     wanted = _as_dtype(dtype)
     target = pick_device() if device is None else torch.device(device)
-    if (place / ADAPTER_CONFIG).is_file():
+    if holds_adapter(place):
         model, base = _load_with_adapters(place, dtype=wanted, device=target)
     else:
         model, base = _load_plain(place, dtype=wanted, device=target), place
@@ -63,21 +59,12 @@ def _as_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 def _trained_in(folder: Path) -> Path:
     """`folder` itself if it holds a model or adapter, else the last checkpoint of the run in it."""
-    if _holds_model(folder):
-        return folder
-    inside = [path for path in (*folder.glob("checkpoints/*"), *folder.glob("checkpoint-*")) if _holds_model(path)]
-    numbered = [(int(match[1]), path) for path in inside if (match := _CHECKPOINT.fullmatch(path.name))]
-    if not numbered:
+    found = finished_or_latest(folder)
+    if found is None:
         raise ModelError(
             f"{folder} holds neither a model (config.json) nor an adapter ({ADAPTER_CONFIG}) nor checkpoints with one"
         )
-    step, latest = max(numbered)
-    log.info(f"{folder} has no final model yet; its checkpoint of step {step} is used")
-    return latest
-
-
-def _holds_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or (folder / ADAPTER_CONFIG).is_file()
+    return found
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -104,21 +91,16 @@ def _load_with_adapters(folder: Path, *, dtype: torch.dtype | None, device: torc
     return attach_adapter(model, folder, trains=False), base
 
 
-def _run_of(folder: Path) -> Path | None:
-    """The run folder that `folder` is, or is a checkpoint of."""
-    return next((home for home in (folder, *folder.parents[:2]) if (home / _RUN_SETTINGS).is_file()), None)
-
-
 def _settings_of_run(folder: Path) -> ModelSettings | None:
-    run = _run_of(folder)
-    return load_settings(run / _RUN_SETTINGS).model if run else None
+    run = run_of(folder)
+    return load_settings(run / RUN_SETTINGS).model if run else None
 
 
 def _earlier_adapters(folder: Path) -> tuple[str, ...]:
     """Adapters that the run merged into its base before it began."""
-    run = _run_of(folder)
+    run = run_of(folder)
     if run is None:
         return ()
-    settings = load_settings(run / _RUN_SETTINGS)
+    settings = load_settings(run / RUN_SETTINGS)
     given = settings.model.adapter_name_or_path
     return given if settings.tuning.create_new_adapter else given[:-1]

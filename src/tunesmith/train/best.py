@@ -6,8 +6,8 @@ import math
 
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import UsageError
-from tunesmith.train.evaluation import Evaluation
-from tunesmith.train.state import TrainState
+from tunesmith.train.steps.evaluation import Evaluation
+from tunesmith.train.steps.state import TrainState
 
 _METRICS = ("eval_loss", "eval_accuracy")
 

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from tunesmith.errors import RunError
 from tunesmith.models.load import load_config, read_pretrained
-from tunesmith.train.atomic import write_text, writing_folder
-from tunesmith.train.state import TrainState
-from tunesmith.train.step import Stepper
+from tunesmith.train.folder.atomic import write_text, writing_folder
+from tunesmith.train.steps.state import TrainState
+from tunesmith.train.steps.step import Stepper
 
 TRAINER = "trainer"
 """Name of the trainer's part of a checkpoint."""

@@ -14,12 +14,12 @@ from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.processor import load_preprocessor
 from tunesmith.models.tuning import attach_adapters
-from tunesmith.train.atomic import write_text
-from tunesmith.train.evaluation import Evaluation, evaluate
-from tunesmith.train.feed import loader_over
-from tunesmith.train.forward import Forward
+from tunesmith.train.folder.atomic import write_text
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.result import TrainResult
+from tunesmith.train.steps.evaluation import Evaluation, evaluate
+from tunesmith.train.steps.feed import loader_over
+from tunesmith.train.steps.forward import Forward
 
 RESULTS = "eval_results.json"
 

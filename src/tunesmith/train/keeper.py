@@ -10,11 +10,11 @@ from typing import Any
 
 from tunesmith import log
 from tunesmith.config.training import TrainingSettings
-from tunesmith.train.atomic import move_files, remove_folder, writing_folder
 from tunesmith.train.checkpoint import TRAINER, Progress, write_checkpoint
-from tunesmith.train.run_folder import RunFolder
-from tunesmith.train.state import TrainState
-from tunesmith.train.step import Stepper
+from tunesmith.train.folder.atomic import move_files, remove_folder, writing_folder
+from tunesmith.train.folder.run_folder import RunFolder
+from tunesmith.train.steps.state import TrainState
+from tunesmith.train.steps.step import Stepper
 
 
 @dataclass(slots=True)

@@ -13,17 +13,17 @@ from tunesmith import log
 from tunesmith.data.collate import Batch
 from tunesmith.errors import RunError
 from tunesmith.train.best import gives_up, take_in
-from tunesmith.train.evaluation import Evaluation
-from tunesmith.train.feed import Feed
+from tunesmith.train.display.metrics import evaluation_line, training_line
+from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.keeper import Keeper
-from tunesmith.train.metrics import evaluation_line, training_line
-from tunesmith.train.plan import StepPlan
-from tunesmith.train.randomness import seed_step
-from tunesmith.train.recorder import Recorder
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler
-from tunesmith.train.state import TrainState
-from tunesmith.train.step import StepOutcome, Stepper
+from tunesmith.train.steps.evaluation import Evaluation
+from tunesmith.train.steps.feed import Feed
+from tunesmith.train.steps.plan import StepPlan
+from tunesmith.train.steps.randomness import seed_step
+from tunesmith.train.steps.state import TrainState
+from tunesmith.train.steps.step import StepOutcome, Stepper
 from tunesmith.train.stopping import StopRequest
 
 

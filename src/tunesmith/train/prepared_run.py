@@ -18,16 +18,16 @@ from tunesmith.models.saving import save_trained
 from tunesmith.models.weight_files import weight_files
 from tunesmith.train.best import require_known_metric
 from tunesmith.train.checkpoint import Progress, read_progress, restore
-from tunesmith.train.fingerprint import fingerprint_examples, fingerprint_files
-from tunesmith.train.identity import require_same_identity, run_identity, warn_of_changed_settings
+from tunesmith.train.folder.fingerprint import fingerprint_examples, fingerprint_files
+from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings
+from tunesmith.train.folder.resume import find_checkpoint, require_place
+from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
-from tunesmith.train.plan import StepPlan, plan_steps
-from tunesmith.train.resume import find_checkpoint, require_place
-from tunesmith.train.run_folder import RunFolder
 from tunesmith.train.samples import parse_questions
 from tunesmith.train.setup import Model, build_stepper, load_trained_model
-from tunesmith.train.state import TrainState
-from tunesmith.train.step import Stepper
+from tunesmith.train.steps.plan import StepPlan, plan_steps
+from tunesmith.train.steps.state import TrainState
+from tunesmith.train.steps.step import Stepper
 from tunesmith.train.trackers.table import wanted_trackers
 
 

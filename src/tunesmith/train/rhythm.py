@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunesmith.config.training import TrainingSettings
-from tunesmith.train.plan import StepPlan, interval_in_steps
+from tunesmith.train.steps.plan import StepPlan, interval_in_steps
 
 
 @dataclass(frozen=True, slots=True)

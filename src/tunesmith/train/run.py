@@ -13,24 +13,24 @@ from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten, render_yaml
 from tunesmith.errors import RunError
-from tunesmith.train.atomic import explained, write_text
-from tunesmith.train.evaluation import evaluate
+from tunesmith.train.display.header import describe_end, describe_run
+from tunesmith.train.display.progress import Display, displaying
+from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.evaluation_run import evaluate_only
-from tunesmith.train.feed import Feed, loader_over
-from tunesmith.train.header import describe_end, describe_run
-from tunesmith.train.json_lines import read_lines
+from tunesmith.train.folder.atomic import explained, write_text
+from tunesmith.train.folder.json_lines import read_lines
+from tunesmith.train.folder.loss_plot import write_loss_plot
+from tunesmith.train.folder.manifest import build_manifest, write_manifest
+from tunesmith.train.folder.resume import open_folder
 from tunesmith.train.keeper import Keeper
 from tunesmith.train.loop import Loop
-from tunesmith.train.loss_plot import write_loss_plot
-from tunesmith.train.manifest import build_manifest, write_manifest
-from tunesmith.train.neftune import noisy_embeddings
 from tunesmith.train.prepared_run import PreparedRun, prepare_run
-from tunesmith.train.progress import Display, displaying
-from tunesmith.train.recorder import Recorder
 from tunesmith.train.result import TrainResult, final_metrics
-from tunesmith.train.resume import open_folder
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler, build_sampler
+from tunesmith.train.steps.evaluation import evaluate
+from tunesmith.train.steps.feed import Feed, loader_over
+from tunesmith.train.steps.neftune import noisy_embeddings
 from tunesmith.train.stopping import StopRequest
 from tunesmith.train.trackers.background import BackgroundTracker
 from tunesmith.train.trackers.table import open_trackers

@@ -23,7 +23,7 @@ from tunesmith.infer.engine import Engine, SamplingOptions
 from tunesmith.infer.live import answering
 from tunesmith.infer.transformers_engine import TransformersEngine
 from tunesmith.models.processor import Preprocessor
-from tunesmith.train.json_lines import append_line
+from tunesmith.train.folder.json_lines import append_line
 from tunesmith.train.setup import Model
 
 _FIELDS = {"prompt", "image", "images", "system"}

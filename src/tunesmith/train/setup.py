@@ -15,14 +15,14 @@ from tunesmith.models.device import pick_device
 from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.tuning import apply_tuning, parameter_groups
-from tunesmith.train.forward import Forward
 from tunesmith.train.objectives.table import build_objective
-from tunesmith.train.optimizer import build_optimizer
-from tunesmith.train.parallel import SingleProcess
-from tunesmith.train.plan import StepPlan
-from tunesmith.train.randomness import seed_everything
-from tunesmith.train.schedule import build_scheduler
-from tunesmith.train.step import Stepper
+from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.optimizer import build_optimizer
+from tunesmith.train.steps.parallel import SingleProcess
+from tunesmith.train.steps.plan import StepPlan
+from tunesmith.train.steps.randomness import seed_everything
+from tunesmith.train.steps.schedule import build_scheduler
+from tunesmith.train.steps.step import Stepper
 
 Model = PreTrainedModel | PeftModel
 

@@ -13,8 +13,8 @@ from torch import nn
 from tunesmith import log
 from tunesmith.data.collate import Batch
 from tunesmith.models.head import HeadUnproven, LanguageHead, find_head
-from tunesmith.train.loss import loss_from_hidden, loss_from_logits
-from tunesmith.train.objective import LossSum
+from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
+from tunesmith.train.objectives.objective import LossSum
 
 
 @dataclass(slots=True)

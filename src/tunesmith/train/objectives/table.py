@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tunesmith.config.settings import Settings
 from tunesmith.errors import NotSupportedYetError
-from tunesmith.train.objective import Objective
+from tunesmith.train.objectives.objective import Objective
 from tunesmith.train.objectives.sft import SupervisedObjective
 
 

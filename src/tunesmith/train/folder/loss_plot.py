@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.train.atomic import explained
+from tunesmith.train.folder.atomic import explained
 
 _WINDOWS = 25
 """A curve is smoothed over about one in so many of its points, so that short and long runs both show their trend."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from tunesmith.train.evaluation import Evaluation
-from tunesmith.train.state import TrainState
-from tunesmith.train.step import StepOutcome
+from tunesmith.train.steps.evaluation import Evaluation
+from tunesmith.train.steps.state import TrainState
+from tunesmith.train.steps.step import StepOutcome
 
 
 def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, device: torch.device) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 
 from tunesmith.data.collate import Batch
 from tunesmith.models.mode import evaluation_mode
-from tunesmith.train.forward import Forward
+from tunesmith.train.steps.forward import Forward
 
 
 @dataclass(frozen=True, slots=True)

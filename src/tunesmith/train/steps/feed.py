@@ -13,7 +13,7 @@ from tunesmith.config.training import TrainingSettings
 from tunesmith.data.collate import Batch, Collator
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.loader import BatchLoader, build_loader, epoch_order
-from tunesmith.train.plan import StepPlan
+from tunesmith.train.steps.plan import StepPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tunesmith.config.overrides import hide_secrets
-from tunesmith.train.atomic import write_text
+from tunesmith.train.folder.atomic import write_text
 
 _PACKAGES = ("tunesmith", "torch", "transformers", "peft", "safetensors", "datasets", "numpy", "pillow", "bitsandbytes")
 

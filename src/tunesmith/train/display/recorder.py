@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.train.json_lines import append_line
-from tunesmith.train.progress import Display
+from tunesmith.train.display.progress import Display
+from tunesmith.train.folder.json_lines import append_line
 from tunesmith.train.trackers.background import BackgroundTracker
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.train.atomic import explained, write_text
+from tunesmith.train.folder.atomic import explained, write_text
 
 
 def append_line(file: Path, content: Mapping[str, Any]) -> None:

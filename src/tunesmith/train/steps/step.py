@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tunesmith.data.collate import Batch
 from tunesmith.errors import RunError
-from tunesmith.train.forward import Forward
-from tunesmith.train.parallel import Parallel
+from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.parallel import Parallel
 
 _NUM_NAMED_ROWS = 8
 

@@ -11,9 +11,9 @@ from torch import nn
 from tunesmith.config.settings import Settings
 from tunesmith.data.report import DataReport
 from tunesmith.models.parameter_table import PartRow, parameter_table
-from tunesmith.train.metrics import peak_memory_bytes
-from tunesmith.train.plan import StepPlan
-from tunesmith.train.state import TrainState
+from tunesmith.train.display.metrics import peak_memory_bytes
+from tunesmith.train.steps.plan import StepPlan
+from tunesmith.train.steps.state import TrainState
 
 
 def describe_run(

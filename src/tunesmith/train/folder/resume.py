@@ -7,9 +7,9 @@ from pathlib import Path
 from tunesmith import log
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import RunError
-from tunesmith.train.atomic import remove_leftovers
-from tunesmith.train.json_lines import cut_after_step
-from tunesmith.train.run_folder import RunFolder
+from tunesmith.train.folder.atomic import remove_leftovers
+from tunesmith.train.folder.json_lines import cut_after_step
+from tunesmith.train.folder.run_folder import RunFolder
 
 
 def find_checkpoint(training: TrainingSettings, folder: RunFolder) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunesmith.train.step import StepOutcome
+from tunesmith.train.steps.step import StepOutcome
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from tunesmith.data.collate import Batch
 from tunesmith.models.precision import Precision
-from tunesmith.train.objective import LossSum, Objective
+from tunesmith.train.objectives.objective import LossSum, Objective
 
 
 @dataclass(frozen=True, slots=True)

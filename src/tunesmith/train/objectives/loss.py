@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tunesmith.data.encoded import IGNORED
 from tunesmith.models.head import LanguageHead
-from tunesmith.train.chunked_cross_entropy import ChunkOptions, chunked_cross_entropy, math_dtype
+from tunesmith.train.objectives.chunked_cross_entropy import ChunkOptions, chunked_cross_entropy, math_dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Tunesmith's tests; they mirror src/tunesmith."""
