@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pytest
 import yaml
@@ -216,3 +217,10 @@ def test_secrets_are_written_nowhere(settings, tmp_path):
             assert b"very-secret-key" not in content, file
             assert b"hf_secret" not in content, file
     assert "swanlab_api_key" not in yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+
+
+def test_training_from_scratch_needs_no_weights(settings, qwen2_folder, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(qwen2_folder, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    scratch = {**settings, "model_name_or_path": str(bare), "train_from_scratch": True, "finetuning_type": "full"}
+    assert run({**scratch, "lora_dropout": 0.0, "max_steps": 2}).steps == 2

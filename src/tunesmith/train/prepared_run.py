@@ -93,10 +93,11 @@ def _check_early(settings: Settings) -> None:
 
 def _identify(settings: Settings, data: PreparedData) -> dict[str, Any]:
     base = locate(require_name(settings.model), settings.model)
+    weights = [] if settings.model.train_from_scratch else weight_files(base)
     return run_identity(
         settings,
         data=fingerprint_examples(data.train),
-        model=fingerprint_files([base / "config.json", *weight_files(base)]),
+        model=fingerprint_files([base / "config.json", *weights]),
     )
 
 
