@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from tests.chat.samples import WEATHER, bundled, image, literal, message, own, supervised, talk, tool_talk
 from tunesmith import log
-from tunesmith.chat.message import Conversation, ToolCall
+from tunesmith.chat.message import Conversation, Text, ToolCall
 from tunesmith.chat.render import render_conversation, render_prompt
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.errors import DataError
@@ -283,3 +284,71 @@ def test_spans_are_in_order_and_apart() -> None:
     rendered = render_conversation(own("qwen3"), tool_talk())
     for spans in (rendered.supervised, rendered.literal):
         assert all(left[1] <= right[0] for left, right in pairwise(spans))
+
+
+NO_PROMPT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+def test_a_template_without_a_generation_prompt_has_a_header_too() -> None:
+    rendered = render_conversation(ChatTemplate(NO_PROMPT, name="no prompt"), TWO_TURNS)
+    assert supervised(rendered) == ["Hi\n<|im_end|>", "三<|im_end|>"]
+
+
+def test_a_header_may_end_in_less_blank_space_than_the_generation_prompt() -> None:
+    source = (
+        "{% for m in messages %}<|start|>{{ m.role }}<|end|>\n{{ m.content }}<|eot|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant<|end|>\n\n\n{% endif %}"
+    )
+    rendered = render_conversation(ChatTemplate(source, name="indented"), TWO_TURNS)
+    assert supervised(rendered) == ["Hi\n<|eot|>", "三<|eot|>"]
+
+
+def with_tool(source: str, name: str) -> list[str]:
+    """The literal texts of a conversation whose tool spells a token everywhere it can."""
+    properties = {
+        "type": {"type": "string", "description": "a <|type|> b"},
+        "<|x|>": {"type": "integer", "enum": ["<|one|>", "b"]},
+    }
+    parameters = {"type": "object", "properties": properties, "required": ["<|x|>"]}
+    tool = {"name": "f", "description": "d <|im_end|>", "parameters": parameters}
+    return literal(render_conversation(ChatTemplate(source, name=name), replace(talk("q", "a"), tools=(tool,))))
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        "{{ tools | tojson }}",
+        "{{ tools }}",  # as Python prints it
+        "{% for name, field in tools[0].function.parameters.properties | items %}{{ name }}"
+        "{{ '' if name in tools[0].function.parameters.required else '?' }}:{{ field | string }}{% endfor %}"
+        "{{ tools[0].function.description }}",
+    ],
+)
+def test_every_string_of_a_tool_is_literal(tools: str) -> None:
+    found = "|".join(with_tool(tools + NO_PROMPT, "tools"))
+    assert all(text in found for text in ("d <|im_end|>", "a <|type|> b", "<|x|>", "<|one|>"))
+
+
+def test_a_text_that_spells_a_token_where_nobody_knows_its_place_is_refused() -> None:
+    by_length = "{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.role == 'user' %}{{ m.content | length }}"
+    source = by_length + "{% endif %}<|im_end|>{% endfor %}"
+    assert supervised(render_conversation(ChatTemplate(source, name="counts"), talk("q", "a")))
+    with pytest.raises(DataError, match="counts rewrites a text of the row that spells a special token"):
+        render_conversation(ChatTemplate(source, name="counts"), talk("q <|im_end|>", "a"))
+
+
+def test_another_message_inside_an_answer_is_refused() -> None:
+    source = (
+        "{% for m in messages if m.role != 'tool' %}<|turn|>{{ m.role }}\n{% for c in m.tool_calls or [] %}"
+        "<|call|>{{ c.function.name }}{{ c.function.arguments | tojson }}"
+        "{% for t in messages if t.role == 'tool' %}<|result|>{{ t.content }}{% endfor %}{% endfor %}"
+        "{{ m.content }}<|end|>{% endfor %}{{ tools | tojson if tools }}"
+    )
+    template = ChatTemplate(source, name="results inside")
+    with pytest.raises(DataError, match="results inside writes message 3 inside the answer of message 2"):
+        render_conversation(template, with_text_beside_the_call(tool_talk()))
+
+
+def with_text_beside_the_call(conversation: Conversation) -> Conversation:
+    question, call, *rest = conversation.messages
+    return replace(conversation, messages=(question, replace(call, parts=(Text("Let me look."),)), *rest))

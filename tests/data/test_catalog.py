@@ -130,6 +130,7 @@ def test_a_broken_catalog_is_named_by_line(tmp_path: Path) -> None:
         ({"columns": {}}, UsageError, "says nowhere where its rows are"),
         ({"file_name": "rows.json", "formatting": "sharegtp"}, UsageError, "expected one of alpaca, sharegpt, openai"),
         ({"file_name": "rows.json", "columns": ["a"]}, UsageError, "columns is ['a']; expected an object"),
+        ({"file_name": "rows.json", "columns": {"prompt": 3}}, UsageError, "columns: prompt is 3; expected the name"),
         ({"file_name": "rows.json", "num_samples": 0}, UsageError, "expected a whole number above 0"),
         ({"om_hub_url": "a/b"}, UsageError, "om_hub_url: a/b, which is not supported"),
         ({"script_url": "x"}, UsageError, "script_url: x, which is not supported"),

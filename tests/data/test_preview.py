@@ -44,6 +44,14 @@ def test_a_json_line_keeps_the_contract(row: PreviewedRow) -> None:
     assert all(label in (IGNORED, number) for number, label in pairs)
 
 
+def test_a_json_line_is_one_line_for_every_reader(preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = preprocessor_of("qwen2")
+    trace = build_encoder(preprocessor).trace(conversation(user("a\u2028b\x85c"), assistant("d\u2029e")))
+    line = to_json_line(PreviewedRow(trace, preprocessor.tokenizer))
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["supervised"] == ["d\u2029e<|im_end|>"]
+
+
 def test_segments_are_the_whole_text_once(row: PreviewedRow) -> None:
     parts = segments(row)
     assert "".join(text for part in parts for text in part.texts) == row.trace.expanded.text

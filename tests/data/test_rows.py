@@ -204,6 +204,21 @@ def test_a_query_column_left_out_is_read_and_said(tmp_path: Path, said: pytest.L
     assert "`columns` leaves query out" in said.text
 
 
+def test_a_named_question_column_that_no_row_has_is_not_replaced_by_the_input(tmp_path: Path) -> None:
+    rows = [{"questions": "Add.", "input": "1 2", "output": "3"}]
+    settings = register(tmp_path, {"columns": {"prompt": "question", "response": "output"}}, rows)
+    with pytest.raises(DataError, match="mine: no row has the column 'question' that"):
+        load_conversations(["mine"], settings)
+
+
+def test_another_named_column_that_no_row_has_is_warned_of(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    settings = register(
+        tmp_path, {"formatting": "openai", "columns": {"messages": "messages", "system": "sys"}}, [chat("q")]
+    )
+    assert len(load_conversations(["mine"], settings).conversations) == 1
+    assert "no row has the column 'sys' that `columns` names for system" in said.text
+
+
 def test_plain_text_and_videos_refuse_the_run_with_the_dataset_named(tmp_path: Path) -> None:
     with pytest.raises(NotSupportedYetError, match=r"dataset mine is plain text .* stage: pt"):
         load_conversations(["mine"], register(tmp_path, {"columns": {"prompt": "text"}}, [{"text": "a"}]))

@@ -98,6 +98,8 @@ def test_a_dataset_saved_to_disk_is_a_folder(tmp_path: Path) -> None:
         ('{"a": 1}\n{a: 2}\n{"a": 3}', 1, "line 2, column 2: not JSON: Expecting property name"),
         ('{"a": 1}\n{"a": 2}\n{"a": "tex', 2, "line 3, column 7: the line ends in the middle of the row"),
         ("{a}\n", 0, "line 1, column 2: not JSON"),
+        ('{"a": 1}\n{"n": ' + "9" * 5000 + "}\n", 1, "line 2: a whole number with too many digits"),
+        ('{"a": 1}\n{"a": ' + "[" * 100_000 + "\n", 1, "line 2: nested too deeply"),
     ],
 )
 def test_a_broken_line_stands_in_its_place(tmp_path: Path, text: str, row: int, reason: str) -> None:
@@ -128,6 +130,8 @@ def test_csv_rows_of_another_width_stand_in_their_place(tmp_path: Path) -> None:
         ("cut.json", '[{"a": 1}', "cut.json, line 1, column 10 (row 0): the file ends in the middle of the row"),
         ("comma.json", '[{"a": 1}\n{"a": 2}]', "comma.json, line 2, column 1 (row 0): not JSON: expected , or ]"),
         ("two.json", "[{}]\n[{}]", "two.json, line 2, column 1 (row 1): not JSON: text after the closing ]"),
+        ("digits.json", '[{"n": ' + "9" * 5000 + "}]", "digits.json, row 0: a whole number with too many digits"),
+        ("deep.json", "[" * 100_000, "deep.json, row 0: nested too deeply"),
         ("quote.json", "[{'a': 1}]", "quote.json, line 1, column 3 (row 0): not JSON: Expecting property name"),
         (
             "one.json",

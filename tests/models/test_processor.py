@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_saved_and_loaded_it_tokenizes_and_limits_as_before(qwen2_5_vl_folder: P
     assert after.chat_template == before.chat_template
     assert after.tokenizer("图片 <|im_end|>")["input_ids"] == before.tokenizer("图片 <|im_end|>")["input_ids"]
     assert num_tokens(after, 400, 300) == 6
+
+
+def test_a_disk_that_fills_up_is_one_message(qwen2_folder: Path, tmp_path: Path) -> None:
+    before = load(qwen2_folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk: writing more fails
+    try:
+        with pytest.raises(ModelError, match="the tokenizer cannot be written to"):
+            before.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_multimodal_model_without_its_processor(qwen2_5_vl_folder: Path, tmp_path: Path) -> None:

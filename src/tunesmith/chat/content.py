@@ -7,6 +7,7 @@ markers into it. Knows nothing of text positions.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -15,13 +16,15 @@ from tunesmith.chat.message import Conversation, Media, Message, Role, Text, Too
 from tunesmith.chat.template import ChatTemplate, TemplateMessage
 from tunesmith.errors import DataError
 
-SlotKind = Literal["content", "reasoning", "call", "name", "schema"]
-"""What a row's string is: text, thoughts, part of a tool call, the tool's name beside its result, a tool's schema."""
+SlotKind = Literal["content", "reasoning", "call", "name", "schema", "parameter"]
+"""What a row's string is: text, thoughts, part of a tool call, the tool's name beside its result, a tool's schema, the
+name of a parameter in it."""
 
 Write = Callable[[SlotKind, int, str], str]
 """`write(kind, message_index, text)` returns the text to put in place; the index is -1 for tool schemas."""
 
 _SCHEMA_WORDS = frozenset({"type", "format"})
+_PLAIN_WORD = re.compile(r"[\w-]*")
 
 
 def write_plainly(kind: SlotKind, message: int, text: str) -> str:  # noqa: ARG001 - the signature of Write
@@ -58,7 +61,7 @@ def template_messages(
 def template_tools(conversation: Conversation, *, write: Write = write_plainly) -> list[dict[str, Any]] | None:
     """The tool schemas as transformers wants them, bare ones wrapped; None where there are none."""
     wrapped = [tool if "function" in tool else {"type": "function", "function": tool} for tool in conversation.tools]
-    return [_rewrite(tool, lambda text: write("schema", -1, text)) for tool in wrapped] or None
+    return [_rewrite_schema(tool, write) for tool in wrapped] or None
 
 
 def _convert(message: Message, *, index: int, template: ChatTemplate, write: Write) -> TemplateMessage:
@@ -123,7 +126,7 @@ def _calls(message: Message, ids: list[str], *, index: int, style: CallStyle, wr
 def _arguments(call: ToolCall, index: int, style: CallStyle, write: Write) -> object:
     if style.json_arguments:
         return write("call", index, json.dumps(call.arguments, ensure_ascii=False))
-    return _rewrite(call.arguments, lambda text: write("call", index, text), keys=True)
+    return _rewrite(call.arguments, lambda text: write("call", index, text))
 
 
 def _answered(call: tuple[str, str], *, index: int, style: CallStyle, write: Write) -> TemplateMessage:
@@ -133,16 +136,32 @@ def _answered(call: tuple[str, str], *, index: int, style: CallStyle, write: Wri
     return named | {"tool_call_id": identity} if style.ids else named
 
 
-def _rewrite(value: Any, write: Callable[[str], str], *, keys: bool = False) -> Any:
-    """`value` with every string passed through `write`; JSON schemas keep the words templates compare with."""
+def _rewrite(value: Any, write: Callable[[str], str]) -> Any:
+    """`value` with every string in it, keys too, passed through `write`."""
     if isinstance(value, str):
         return write(value)
     if isinstance(value, list | tuple):
-        return [_rewrite(item, write, keys=keys) for item in value]
-    if isinstance(value, dict) and keys:
-        return {write(str(key)): _rewrite(item, write, keys=True) for key, item in value.items()}
+        return [_rewrite(item, write) for item in value]
     if isinstance(value, dict):
-        return {key: item if key in _SCHEMA_WORDS else _rewrite(item, write) for key, item in value.items()}
+        return {write(str(key)): _rewrite(item, write) for key, item in value.items()}
+    return value
+
+
+def _rewrite_schema(value: Any, write: Write, *, under: str = "") -> Any:
+    """A JSON schema with its strings and its parameters' names passed through `write`; `under` is the key it stands at.
+
+    The words of JSON schema itself, which templates compare with, stay: its keys, and types such as "string".
+    """
+    if isinstance(value, str) and under in _SCHEMA_WORDS and _PLAIN_WORD.fullmatch(value):
+        return value
+    if isinstance(value, str):
+        return write("parameter" if under == "required" else "schema", -1, value)
+    if isinstance(value, list | tuple):
+        return [_rewrite_schema(item, write, under=under) for item in value]
+    if isinstance(value, dict) and under == "properties":
+        return {write("parameter", -1, str(name)): _rewrite_schema(item, write) for name, item in value.items()}
+    if isinstance(value, dict):
+        return {key: _rewrite_schema(item, write, under=key) for key, item in value.items()}
     return value
 
 

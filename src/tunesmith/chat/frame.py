@@ -17,7 +17,7 @@ _TOKEN = re.compile(r"<[^<>\s]{1,80}>|\[/?[A-Z_]{1,40}\]")
 
 @dataclass(frozen=True, slots=True)
 class TurnFrame:
-    """header: what the generation prompt adds, "" for templates without one
+    """header: what the generation prompt adds, else what stands before an answer; "" for templates with neither
     ends:   the tokens that may end an assistant's turn
     next_header_ends: whether the template writes no end at all, so that the token which opens the next turn ends
             this one, as GLM-4's `<|user|>` and `<|observation|>` do
@@ -37,17 +37,22 @@ def turn_frame(template: ChatTemplate) -> TurnFrame:
     try:
         closed = template.render([user]).rpartition(ask)[2]
         opened = template.render([user], add_generation_prompt=True).rpartition(ask)[2]
-        last = template.render([user, assistant]).rpartition(answer)[2]
+        both_turns = template.render([user, assistant])
         longer = template.render([user, assistant, probe_message(template, "user", again)])
     except TemplateRefusalError:
         return TurnFrame(header="", ends=eos)
+    last = both_turns.rpartition(answer)[2]
+    before = both_turns.rpartition(answer)[0].rpartition(ask)[2]
     between = longer.rpartition(again)[0].rpartition(answer)[2]
     after_last, after_middle = (leading_tokens(tail, template=template) for tail in (last, between))
     both = [left for left, right in zip(after_last, after_middle, strict=False) if left == right]
     # What stands behind any answer ends it; where the two places differ (gpt-oss), their first tokens do.
     ends = ["".join(both)] if both else [*after_last[:1], *after_middle[: len(after_last[:1])]]
     next_header_ends = not after_last and bool(after_middle) and after_middle[0] not in eos
-    return TurnFrame(_added(closed, opened), tuple(dict.fromkeys([*ends, *eos])), next_header_ends)
+    # A template that knows no generation prompt shows its header before the answer only.
+    headers = (_added(closed, opened), _added(closed, before))
+    header = next((header for header in headers if header.strip()), "")
+    return TurnFrame(header, tuple(dict.fromkeys([*ends, *eos])), next_header_ends)
 
 
 def _added(closed: str, opened: str) -> str:

@@ -1,6 +1,7 @@
 """Where each of a row's strings stands in the rendered text, found by rendering them with marker characters inside.
 
-Markers are private-use characters that the row does not contain. A string is marked around its core (without outer
+Markers are characters that the row does not contain, from a block so rare that they mean nothing to a template, and
+printable, as Python's way of printing a list escapes others. A string is marked around its core (without outer
 whitespace), an answer around every stretch between thought tags, so that templates may strip text and split off
 thoughts. Rendering with markers, markers taken out, must give the plain text; where it does not (a template looked
 at a string's first characters), the markers move to the middle of the strings and the string is matched outwards.
@@ -22,7 +23,7 @@ from tunesmith.errors import DataError
 Span = tuple[int, int]
 """Characters [start, end) of a rendered text."""
 
-_FIRST, _LAST = 0x100000, 0x10FFFD
+_FIRST, _LAST = 0x20000, 0x2A6DD  # CJK ideographs, extension B
 _MARKER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 
 
@@ -57,14 +58,17 @@ class _Plan:
     assistants_only: bool = False
 
 
-_ALL: frozenset[SlotKind] = frozenset({"content", "reasoning", "call", "name", "schema"})
+_MESSAGES: frozenset[SlotKind] = frozenset({"content", "reasoning", "call", "name"})
 _PLANS = (
-    _Plan(at_edges=True, kinds=_ALL),
-    _Plan(at_edges=False, kinds=_ALL),
-    _Plan(at_edges=True, kinds=_ALL - {"schema"}),
-    _Plan(at_edges=False, kinds=_ALL - {"schema"}),
-    _Plan(at_edges=False, kinds=_ALL - {"schema"}, assistants_only=True),
+    _Plan(at_edges=True, kinds=_MESSAGES | {"schema", "parameter"}),
+    _Plan(at_edges=False, kinds=_MESSAGES | {"schema", "parameter"}),
+    _Plan(at_edges=True, kinds=_MESSAGES | {"schema"}),
+    _Plan(at_edges=False, kinds=_MESSAGES | {"schema"}),
+    _Plan(at_edges=True, kinds=_MESSAGES),
+    _Plan(at_edges=False, kinds=_MESSAGES),
+    _Plan(at_edges=False, kinds=_MESSAGES, assistants_only=True),
 )
+_LOOKS_LIKE_CONTROL = re.compile(r"<\|[^|<>]+\|>")
 
 
 def mark_conversation(
@@ -88,11 +92,23 @@ def mark_conversation(
             continue
         found = _take_out(marked, first=_FIRST, end=marker.next_code, keep=taken)
         if found.text == text:
+            _require_harmless(marker.unmarked, template)
             return _locate(found, marker, messages)
     raise DataError(
         f"{template.name} changes what it writes with the inner characters of a message, so the answers' place in its "
         "text cannot be told; choose a bundled template by `template: NAME`"
     )
+
+
+def _require_harmless(unmarked: list[str], template: ChatTemplate) -> None:
+    """Raise DataError where a string whose place in the text is not known spells a token that it would become."""
+    tokens = [token for token in template.special_tokens.values() if token]
+    for text in unmarked:
+        if _LOOKS_LIKE_CONTROL.search(text) or any(token in text for token in tokens):
+            raise DataError(
+                f"{template.name} rewrites a text of the row that spells a special token ({text[:60]!r}), so it cannot "
+                "be kept from becoming one; change the row, or choose a bundled template by `template: NAME`"
+            )
 
 
 @dataclass(slots=True)
@@ -105,11 +121,17 @@ class _Marker:
     next_code: int = _FIRST
     pieces: list[Piece] = field(default_factory=list)
     edges: list[tuple[int, str]] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Templates look a parameter's name up among the required ones, so it is marked alike everywhere."""
 
     def write(self, kind: SlotKind, message: int, text: str) -> str:
         is_assistant = message >= 0 and self.roles[message] == "assistant"
         if kind not in self.plan.kinds or (self.plan.assistants_only and not is_assistant):
+            self.unmarked.append(text)
             return text
+        if kind == "parameter" and text in self.parameters:
+            return self.parameters[text]
         is_answer = is_assistant and kind == "content"
         has_edges = is_answer and self.plan.at_edges and bool(text.strip())
         inserts = [(len(text) - len(text.lstrip()), self._edge(message))] if has_edges else []
@@ -120,7 +142,10 @@ class _Marker:
             inserts += [(left, piece.opening), (right, piece.closing)]
         if has_edges:
             inserts.append((len(text.rstrip()), self._edge(message)))
-        return _insert(text, inserts)
+        marked = _insert(text, inserts)
+        if kind == "parameter":
+            self.parameters[text] = marked
+        return marked
 
     def _edge(self, message: int) -> str:
         self.edges.append((message, self._draw()))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from tunesmith.chat.frame import TurnFrame, header_cuts, leading_tokens, turn_frame
 from tunesmith.chat.marks import Located, MarkedText, Span
 from tunesmith.chat.pieces import text_tags_after, text_tags_before
 from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
+from tunesmith.errors import DataError
 
 _EMPTY_THOUGHTS = re.compile(r"\s*(?:<[\w:|]*think[\w:|]*>\s*)?</[\w:|]*think[\w:|]*>\s*")
 
@@ -30,7 +32,10 @@ class Turn:
 
 
 def find_turns(marked: MarkedText, *, template: ChatTemplate, tools: Sequence[dict[str, Any]] | None) -> Iterator[Turn]:
-    """Every assistant message that left text in the rendering, in order."""
+    """Every assistant message that left text in the rendering, in order.
+
+    Raises DataError where the template writes another message inside one.
+    """
     frame = turn_frame(template)
     for index, message in enumerate(marked.messages):
         if message["role"] != "assistant":
@@ -43,11 +48,23 @@ def find_turns(marked: MarkedText, *, template: ChatTemplate, tools: Sequence[di
         if not extent:
             continue
         first, last = min(extent), max(extent)
+        _require_one_piece(marked, (first, last), index=index, template=template)
         prompt = _Prompt(template, marked.messages[:index], tools)
         start = _turn_start(marked, first, index=index, frame=frame, prompt=prompt)
         whole = _Prompt(template, marked.messages[: index + 1], tools)
         end = _turn_end(marked, last, has_calls="tool_calls" in message, frame=frame, whole=whole)
         yield Turn(index, (start, end or last), has_end=end is not None)
+
+
+def _require_one_piece(marked: MarkedText, extent: Span, *, index: int, template: ChatTemplate) -> None:
+    """Raise DataError where text of another message stands inside an answer, as Gemma 4 puts tools' results."""
+    for item in marked.located:
+        is_other = item.piece.message not in (-1, index) and item.piece.kind == "content"
+        if is_other and any(extent[0] <= start and end <= extent[1] and start < end for start, end in item.spans):
+            raise DataError(
+                f"{template.name} writes message {item.piece.message + 1} inside the answer of message {index + 1}; "
+                "a tool call with text beside it cannot be trained with it: take the text out of the row"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,13 @@ def _after_header(text: str, header: str) -> int | None:
         position = text.rfind(cut)
         if position >= 0:
             return position + len(cut)
+        bare = cut.rstrip()
+        position = text.rfind(bare)
+        if position >= 0:
+            # A generation prompt may end in more blank space than a turn's header has.
+            end = position + len(bare)
+            pairs = zip(text[end:], cut[len(bare) :], strict=False)
+            return end + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return None
 
 

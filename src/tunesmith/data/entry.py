@@ -131,15 +131,18 @@ def _read_layout(
     default_tags = OPENAI_TAGS if formatting == "openai" else Tags()
     return Layout(
         formatting,
-        _read_columns(columns),
+        _read_columns(columns, where),
         replace(default_tags, **{key: str(tags[key]) for key in _TAG_KEYS if tags.get(key) is not None}),
         expects_media=frozenset(kind for key, kind in _MEDIA_COLUMNS.items() if columns.get(key)),
         media_folder=media_folder,
     )
 
 
-def _read_columns(columns: Mapping[str, Any]) -> Columns:
+def _read_columns(columns: Mapping[str, Any], where: str) -> Columns:
     """The named columns; others keep their defaults, except where another key has named that very column."""
+    for key, name in columns.items():
+        if name is not None and not isinstance(name, str):
+            raise UsageError(f"{where}, columns: {key} is {name!r}; expected the name of a column")
     named = {key: columns[key] for key in _OWN_COLUMN_KEYS if key in columns}
     defaults = Columns()
     taken = {

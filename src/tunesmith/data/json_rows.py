@@ -15,6 +15,7 @@ from tunesmith.errors import DataError
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+_BEYOND_PYTHON = (RecursionError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ def decode_lines(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
             yield number, json.loads(line.rstrip())
         except json.JSONDecodeError as error:
             yield number, Unreadable(f"line {number}, column {error.colno}: {_explain(error, line, whole='line')}")
+        except _BEYOND_PYTHON as error:
+            yield number, Unreadable(f"line {number}: {explain_beyond(error)}")
 
 
 def decode_list(text: str, file: str) -> Iterator[Any]:
@@ -59,6 +62,8 @@ def describe_object(text: str, file: str) -> DataError:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         return _error(file, 0, error, text)
+    except _BEYOND_PYTHON as error:
+        return DataError(f"{file}: {explain_beyond(error)}")
     lists = [key for key, inner in value.items() if isinstance(inner, list)]
     found = (
         f"{file} is one JSON object with the keys {', '.join(value) or '(none)'}; expected a list of rows [{{…}}, …]"
@@ -73,6 +78,13 @@ def _decode_element(text: str, position: int, *, row: int, file: str) -> tuple[A
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         raise _error(file, row, error, text) from None
+    except _BEYOND_PYTHON as error:
+        raise DataError(f"{file}, row {row}: {explain_beyond(error)}") from None
+
+
+def explain_beyond(error: ValueError | RecursionError) -> str:
+    """Why Python cannot hold what is sound JSON."""
+    return "nested too deeply" if isinstance(error, RecursionError) else "a whole number with too many digits"
 
 
 def _skip_blank(text: str, position: int) -> int:

@@ -25,6 +25,7 @@ from tunesmith.models.processor import load_preprocessor
 
 _GREEN, _BLUE, _DIM, _PLAIN = "\033[32m", "\033[34m", "\033[2m", "\033[0m"
 _FEWEST_ABBREVIATED = 4
+_SEPARATOR = re.compile("[\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -120,9 +121,9 @@ def supervised_texts(row: PreviewedRow) -> list[str]:
 
 
 def to_json_line(row: PreviewedRow) -> str:
-    """One line of the contract's JSON."""
+    """One line of the contract's JSON, for readers too that also break lines at Unicode's separators."""
     encoded = row.trace.encoded
-    return json.dumps(
+    line = json.dumps(
         {
             "source": {"file": encoded.source.file, "row": encoded.source.row},
             "input_ids": encoded.input_ids.tolist(),
@@ -134,6 +135,7 @@ def to_json_line(row: PreviewedRow) -> str:
         },
         ensure_ascii=False,
     )
+    return _SEPARATOR.sub(lambda found: f"\\u{ord(found.group()):04x}", line)
 
 
 def to_text(row: PreviewedRow, *, color: bool) -> str:

@@ -7,10 +7,11 @@ Knows no tokenizer and no template: rows that are sound here may still be cut or
 
 from __future__ import annotations
 
+import difflib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tunesmith.config.data import DataSettings
 from tunesmith.data.catalog import find_datasets
 from tunesmith.data.differences import note_differences
 from tunesmith.data.entry import DatasetEntry
-from tunesmith.data.formats.layout import Layout
+from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.formats.recognise import recognise, refuse_plain_text
 from tunesmith.data.formats.table import FORMATS
 from tunesmith.data.formats.values import describe
@@ -105,6 +106,7 @@ def _sample(rows: Iterator[SourceRow], entry: DatasetEntry, *, seed: int) -> Ite
 def _layout_of(entry: DatasetEntry, first: Sequence[Mapping[str, object]]) -> Layout:
     refuse_plain_text(first, entry.name)
     if entry.layout is not None:
+        _check_columns(entry, entry.layout, first)
         return entry.layout
     try:
         recognised = recognise(first, media_folder=entry.media_folder)
@@ -115,6 +117,24 @@ def _layout_of(entry: DatasetEntry, first: Sequence[Mapping[str, object]]) -> La
     keys = ", ".join(recognised.keys)
     log.info(f"{entry.name}: read as {recognised.layout.formatting} (keys: {keys})")
     return recognised.layout
+
+
+def _check_columns(entry: DatasetEntry, layout: Layout, first: Sequence[Mapping[str, object]]) -> None:
+    """Say which columns that dataset_info.json names stand in no row.
+
+    Raises DataError where it is the question's: the other half of it would be taken for the whole.
+    """
+    present = list(dict.fromkeys(key for row in first for key in row))
+    named = {key: column for key, column in asdict(layout.columns).items() if column != getattr(Columns(), key)}
+    for key, column in named.items() if present else ():
+        if column is None or column in present:
+            continue
+        near = difflib.get_close_matches(column, present, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"they have {', '.join(present) or 'none'}"
+        message = f"dataset {entry.name}: no row has the column {column!r} that `columns` names for {key}; {advice}"
+        if key == "prompt" and layout.formatting == "alpaca":
+            raise DataError(message)
+        log.warning(message)
 
 
 def _read_row(source: RowSource, row: object, entry: DatasetEntry, layout: Layout) -> Conversation | RowProblem:

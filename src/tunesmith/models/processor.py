@@ -52,9 +52,18 @@ class Preprocessor:
         return {name: token for name, token in self.tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer's and the processor's files into `folder`, in the Hugging Face layout."""
-        with quiet_transformers():
-            (self.processor or self.tokenizer).save_pretrained(folder)
+        """Write the tokenizer's and the processor's files into `folder`, in the Hugging Face layout.
+
+        Raises ModelError if the folder cannot be written.
+        """
+        try:
+            with quiet_transformers():
+                (self.processor or self.tokenizer).save_pretrained(folder)
+        except Exception as error:
+            # the library below fast tokenizers raises nothing more specific, even for a full disk
+            if not isinstance(error, OSError) and type(error) is not Exception:
+                raise
+            raise ModelError(f"the tokenizer cannot be written to {folder}: {error}; free some space") from error
 
 
 def load_preprocessor(model: ModelSettings, media: MediaSettings) -> Preprocessor:

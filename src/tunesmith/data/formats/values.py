@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunesmith.data.json_rows import explain_beyond
 from tunesmith.data.problem import RowError
 
 
@@ -52,6 +53,8 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise RowError("broken JSON", f"{where} is not JSON ({error}): {_shorten(text)}") from None
+    except (RecursionError, ValueError) as error:
+        raise RowError("broken JSON", f"{where}: {explain_beyond(error)}: {_shorten(text)}") from None
 
 
 def _shorten(text: str, limit: int = 60) -> str:
