@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -61,7 +62,7 @@ def make_stepper(
     return Stepper(
         forward=Forward(model, SupervisedObjective(chunk_tokens), FLOAT64, torch.device("cpu")),
         optimizer=optimizer,
-        scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20),
+        scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / 20)) / 2),
         parallel=SingleProcess(),
         max_grad_norm=max_grad_norm,
     )

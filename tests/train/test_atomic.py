@@ -76,3 +76,14 @@ def test_files_are_moved_over_those_of_the_same_name(tmp_path):
     move_files(source, target)
     assert (target / "model").read_text() == "new"
     assert (target / "sub" / "part").read_text() == "part"
+
+
+def test_a_model_is_not_taken_for_complete_before_its_weights_are_moved(tmp_path):
+    """A kill in the middle is stood in for by a weight file that cannot take its place."""
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "adapter_config.json").touch()
+    (tmp_path / "final" / "adapter_model.safetensors").touch()
+    (tmp_path / "adapter_model.safetensors").mkdir()
+    with pytest.raises(RunError):
+        move_files(tmp_path / "final", tmp_path)
+    assert not (tmp_path / "adapter_config.json").exists()

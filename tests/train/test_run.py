@@ -135,6 +135,16 @@ def test_early_stopping_ends_the_run_with_everything_in_place(settings, tmp_path
     assert (tmp_path / "run" / "adapter_model.safetensors").exists()
 
 
+def test_a_run_that_stopped_early_stays_stopped_when_resumed(settings, tmp_path):
+    """As after a kill between its last checkpoint and the final model."""
+    early = {**settings, "val_size": 2, "eval_steps": 1, "early_stopping_steps": 2, "greater_is_better": True}
+    run(early, max_steps=50)
+    weights, metrics = final_weights(tmp_path / "run"), metrics_without_times(tmp_path / "run")
+    assert run(early, max_steps=50, resume_from_checkpoint=True).steps == 3
+    assert all((final_weights(tmp_path / "run")[name] == weight).all() for name, weight in weights.items())
+    assert metrics_without_times(tmp_path / "run") == metrics
+
+
 def test_save_strategy_no_leaves_only_the_final_model(settings, tmp_path):
     run(settings, save_strategy="no", max_steps=2)
     assert checkpoints(tmp_path / "run") == []
@@ -154,6 +164,29 @@ def test_what_breaks_exactness_is_refused_on_resuming(settings, tmp_path):
 def test_a_run_can_be_made_longer(settings):
     run(settings, max_steps=4, lr_scheduler_type="constant")
     assert run(settings, max_steps=6, lr_scheduler_type="constant", resume_from_checkpoint=True).steps == 6
+
+
+def test_a_resumed_run_goes_on_with_the_new_learning_rate(settings, tmp_path):
+    run(settings, max_steps=4, lr_scheduler_type="linear", warmup_ratio=0, logging_steps=1)
+    run(
+        settings,
+        max_steps=8,
+        lr_scheduler_type="linear",
+        warmup_ratio=0,
+        logging_steps=1,
+        learning_rate=8e-3,
+        resume_from_checkpoint=True,
+    )
+    rates = [line["learning_rate"] for line in metrics_without_times(tmp_path / "run")]
+    assert rates == pytest.approx([1e-2, 7.5e-3, 5e-3, 2.5e-3, 4e-3, 3e-3, 2e-3, 1e-3])
+
+
+@pytest.mark.parametrize("changes", [{}, {"do_train": False, "do_eval": True, "val_size": 2}])
+def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_read(changes, settings, tmp_path):
+    (tmp_path / "run").touch()
+    for place in (tmp_path / "run", tmp_path / "run" / "below"):
+        with pytest.raises(UsageError, match=r"output_dir .*run is a file; choose a folder"):
+            run(settings, output_dir=str(place), model_name_or_path="absent", **changes)
 
 
 def test_a_question_that_fails_warns_and_the_training_goes_on(settings, tmp_path, caplog):

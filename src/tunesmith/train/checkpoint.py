@@ -22,6 +22,8 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from tunesmith.errors import RunError
 from tunesmith.models.load import load_config, read_pretrained
@@ -78,16 +80,36 @@ def read_progress(folder: Path) -> Progress:
 
 
 def restore(folder: Path, stepper: Stepper) -> None:
-    """Load weights, optimiser, schedule and scaler. Raises RunError where they do not fit or are damaged."""
+    """Load weights, optimiser, schedule and scaler; what the settings say of them stays as it is in `stepper`.
+
+    Raises RunError where they do not fit or are damaged.
+    """
     trainer = folder / TRAINER
     try:
         _load_tensors(stepper.forward.model, _kept_tensors(folder, stepper.forward.model))
         kept = torch.load(trainer / _OPTIMIZER, map_location="cpu", weights_only=True)
-        stepper.optimizer.load_state_dict(kept["optimizer"])
-        stepper.scheduler.load_state_dict(kept["scheduler"])
+        _restore_optimizer(stepper.optimizer, kept["optimizer"])
+        _restore_schedule(stepper.scheduler, kept["scheduler"], stepper.optimizer)
         stepper.scaler.load_state_dict(kept["scaler"])
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, ValueError) as error:
         raise RunError(f"the checkpoint {folder} does not fit this run, or is damaged: {error}") from error
+
+
+def _restore_optimizer(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
+    """Moments and counters are the checkpoint's; rates and the like stay this run's, which may have changed them."""
+    own_groups = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in own_groups] != [group["params"] for group in kept["param_groups"]]:
+        raise ValueError("the optimiser has other groups of weights now")
+    optimizer.load_state_dict({"state": kept["state"], "param_groups": own_groups})
+
+
+def _restore_schedule(schedule: LambdaLR, kept: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Only how far it has come is the checkpoint's: the rate of the next step follows from this run's settings."""
+    own_rates = list(schedule.base_lrs)
+    schedule.load_state_dict(dict(kept))
+    schedule.base_lrs = own_rates
+    for group, rate, share in zip(optimizer.param_groups, own_rates, schedule.lr_lambdas, strict=True):
+        group["lr"] = rate * share(schedule.last_epoch)
 
 
 def _kept_tensors(folder: Path, model: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.processor import load_preprocessor
 from tunesmith.models.tuning import attach_adapters
-from tunesmith.train.folder.atomic import write_text
+from tunesmith.train.folder.atomic import explained, write_text
+from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.result import TrainResult
 from tunesmith.train.steps.evaluation import Evaluation, evaluate
@@ -34,10 +35,12 @@ def evaluate_only(settings: Settings) -> TrainResult:
         raise UsageError("do_train and do_eval are both false: there is nothing to do; set one to true")
     if training.output_dir is None:
         raise UsageError("output_dir is not set; give the folder that eval_results.json is written to")
+    folder = Path(training.output_dir).expanduser()
+    RunFolder(folder).refuse_unwritable()
     evaluation = _evaluate(settings)
     metrics = {f"eval_{name}": value for name, value in asdict(evaluation).items()}
-    folder = Path(training.output_dir).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, json.dumps(metrics, indent=1) + "\n")
     log.info(
         f"eval loss {evaluation.loss:.4f}, token accuracy {evaluation.accuracy:.1%} on "

@@ -50,7 +50,7 @@ class Loop:
         """
         if self.state.step == 0:
             self._before_first_step()
-        elif self.state.settled_step != self.state.step and self._settle():  # saved in a hurry, before it was settled
+        elif self._settle_if_saved_in_a_hurry() or self._gives_up():
             return
         for batches in self.feed.steps(self.state.step):
             self._record(self._take(batches))
@@ -105,6 +105,9 @@ class Loop:
         if self.rhythm.saves(step, ends=gives_up) or (better and self.rhythm.keeps_best()):
             self.keeper.save()
         return gives_up
+
+    def _settle_if_saved_in_a_hurry(self) -> bool:
+        return self.state.settled_step != self.state.step and self._settle()
 
     def _evaluate(self) -> bool:
         """Evaluate and record; whether it is the best so far."""

@@ -20,6 +20,7 @@ from tunesmith.train.best import require_known_metric
 from tunesmith.train.checkpoint import Progress, read_progress, restore
 from tunesmith.train.folder.fingerprint import fingerprint_examples, fingerprint_files
 from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings
+from tunesmith.train.folder.lock import refuse_busy
 from tunesmith.train.folder.resume import find_checkpoint, require_place
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
@@ -59,6 +60,7 @@ def prepare_run(settings: Settings) -> PreparedRun:
     """
     folder = require_folder(settings)
     _check_early(settings)
+    refuse_busy(folder.path)
     checkpoint = find_checkpoint(settings.training, folder)
     progress = read_progress(checkpoint) if checkpoint else None
     require_place(settings.training, folder, checkpoint)

@@ -19,9 +19,10 @@ from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.evaluation_run import evaluate_only
 from tunesmith.train.folder.atomic import explained, write_text
 from tunesmith.train.folder.json_lines import read_lines
+from tunesmith.train.folder.lock import only_process_in
 from tunesmith.train.folder.loss_plot import write_loss_plot
 from tunesmith.train.folder.manifest import build_manifest, write_manifest
-from tunesmith.train.folder.resume import open_folder
+from tunesmith.train.folder.resume import open_folder, require_place
 from tunesmith.train.keeper import Keeper
 from tunesmith.train.loop import Loop
 from tunesmith.train.prepared_run import PreparedRun, prepare_run
@@ -47,19 +48,26 @@ def train(settings: Settings) -> TrainResult:
     log.forget_said()
     if not settings.training.do_train:
         return evaluate_only(settings)
-    stop = StopRequest()
     run = prepare_run(settings)
-    open_folder(run.folder, checkpoint=run.checkpoint, step=run.state.step)
-    _write_beginning(run)
-    log.info(
-        describe_run(run.model, settings, report=run.data.report, plan=run.plan, device=run.stepper.forward.device)
-    )
+    with only_process_in(run.folder.path):
+        require_place(settings.training, run.folder, run.checkpoint)  # a run may have begun there meanwhile
+        open_folder(run.folder, checkpoint=run.checkpoint, step=run.state.step)
+        _write_beginning(run)
+        log.info(
+            describe_run(run.model, settings, report=run.data.report, plan=run.plan, device=run.stepper.forward.device)
+        )
+        _train_to_the_end(run)
+    return _conclude(run)
+
+
+def _train_to_the_end(run: PreparedRun) -> None:
+    stop = StopRequest()
+    noise = run.settings.training.neftune_noise_alpha
     with stop.listening(), _recording(run) as recorder:
         keeper = _build_keeper(run)
-        with noisy_embeddings(run.model.get_input_embeddings(), alpha=settings.training.neftune_noise_alpha):
+        with noisy_embeddings(run.model.get_input_embeddings(), alpha=noise):
             _build_loop(run, recorder, keeper, stop).run()
         keeper.finish()
-    return _conclude(run)
 
 
 def _write_beginning(run: PreparedRun) -> None:

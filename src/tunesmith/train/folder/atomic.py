@@ -18,6 +18,7 @@ from tunesmith.errors import ModelError, RunError
 
 _WRITING = ".writing-"
 _REMOVING = ".removing-"
+_CONFIGS = frozenset({"config.json", "adapter_config.json"})
 
 
 @contextmanager
@@ -58,9 +59,13 @@ def write_text(file: Path, text: str) -> None:
 
 
 def move_files(source: Path, target: Path) -> None:
-    """Move every file of `source` into `target`, replacing files of the same name one by one."""
+    """Move every file of `source` into `target`, replacing files of the same name one by one.
+
+    Configs come last: by them others know a model, so none is seen before its weights are there.
+    """
     with explained(target):
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        files = (path for path in source.rglob("*") if path.is_file())
+        for file in sorted(files, key=lambda path: (path.name in _CONFIGS, path)):
             place = target / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)

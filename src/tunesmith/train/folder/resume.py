@@ -7,7 +7,7 @@ from pathlib import Path
 from tunesmith import log
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import RunError
-from tunesmith.train.folder.atomic import remove_leftovers
+from tunesmith.train.folder.atomic import explained, remove_leftovers
 from tunesmith.train.folder.json_lines import cut_after_step
 from tunesmith.train.folder.run_folder import RunFolder
 
@@ -29,7 +29,11 @@ def find_checkpoint(training: TrainingSettings, folder: RunFolder) -> Path | Non
 
 
 def require_place(training: TrainingSettings, folder: RunFolder, checkpoint: Path | None) -> None:
-    """Raises RunError if a run stands in the folder that is neither resumed nor to be overwritten."""
+    """Whether the run may be written there.
+
+    Raises UsageError if it cannot be written to, RunError if it holds a run neither resumed nor to be overwritten.
+    """
+    folder.refuse_unwritable()
     if not goes_on_in(folder, checkpoint) and not training.overwrite_output_dir:
         folder.refuse_foreign_run()
 
@@ -48,6 +52,7 @@ def open_folder(folder: RunFolder, *, checkpoint: Path | None, step: int) -> Non
             log.info(f"later checkpoints were set aside: {', '.join(place.name for place in aside)}")
     else:
         folder.clear()
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    with explained(folder.path):
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
     for place in (folder.path, folder.checkpoints):
         remove_leftovers(place)

@@ -5,12 +5,13 @@ What lies where is the contract in DESIGN.md. Knows nothing of tensors.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith.errors import RunError
+from tunesmith.errors import RunError, UsageError
 
 _OTHERS_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _OWN_CHECKPOINT = re.compile(r"step-(\d+)")
@@ -73,6 +74,15 @@ class RunFolder:
         if steps := sorted(_numbered(self.path, _OTHERS_CHECKPOINT)):
             return self.path / f"checkpoint-{steps[-1]}"
         return None
+
+    def refuse_unwritable(self) -> None:
+        """Raises UsageError if `path` is, or lies below, a file or a folder that may not be written to."""
+        place = self.path.absolute()
+        existing = next(step for step in (place, *place.parents) if step.exists())
+        if not existing.is_dir():
+            raise UsageError(f"output_dir {self.path}: {existing} is a file; choose a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UsageError(f"output_dir {self.path}: {existing} may not be written to; choose another folder")
 
     def refuse_foreign_run(self) -> None:
         """Raises RunError if a run, or a trained model, stands here already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType
 from transformers.optimization import get_scheduler
 
@@ -15,7 +15,7 @@ from tunesmith.errors import NotSupportedYetError, UsageError
 _NEED_METRICS = {"reduce_lr_on_plateau", "greedy"}
 
 
-def build_scheduler(optimizer: Optimizer, training: TrainingSettings, *, total_steps: int) -> LRScheduler:
+def build_scheduler(optimizer: Optimizer, training: TrainingSettings, *, total_steps: int) -> LambdaLR:
     """The schedule `lr_scheduler_type` with its warm-up. Raises UsageError for an unknown name or argument."""
     name = training.lr_scheduler_type
     known = [kind.value for kind in SchedulerType if kind.value not in _NEED_METRICS]
@@ -24,7 +24,7 @@ def build_scheduler(optimizer: Optimizer, training: TrainingSettings, *, total_s
     if name not in known:
         raise UsageError(f"lr_scheduler_type: {name} is not a schedule; choose one of {', '.join(known)}")
     try:
-        scheduler: LRScheduler = get_scheduler(
+        scheduler: LambdaLR = get_scheduler(
             name,
             optimizer,
             num_warmup_steps=num_warmup_steps(training, total_steps=total_steps),

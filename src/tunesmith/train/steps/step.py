@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from tunesmith.data.collate import Batch
 from tunesmith.errors import RunError
@@ -44,7 +44,7 @@ class Stepper:
 
     forward: Forward
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     parallel: Parallel
     max_grad_norm: float
     scaler: torch.amp.GradScaler = field(init=False)
