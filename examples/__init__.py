@@ -1,0 +1,1 @@
+"""YAML files to copy, and the demo."""
