@@ -72,6 +72,15 @@ def keep_tokenizers_single_threaded() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def let_threads_sleep() -> None:
+    """Set OMP_WAIT_POLICY=PASSIVE unless it is set; torch's OpenMP reads it once, when it is loaded.
+
+    Threads that spin while they wait, the default, bring a busy machine to a crawl: two trainings of two threads on
+    two cores ran twenty times slower than with threads that sleep (benchmarks/RESULTS.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def debug() -> bool:
     """TUNESMITH_DEBUG=1: show the traceback of an error that would be one message."""
     return _read_flag("TUNESMITH_DEBUG")

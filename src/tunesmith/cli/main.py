@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tunesmith import env
 from tunesmith.errors import NotSupportedYetError, UsageError
 
 VERBS = {
@@ -65,6 +66,7 @@ def _dispatch(words: list[str]) -> int:
     verb, rest = ("version" if words[0] in _VERSION_WORDS else words[0]), words[1:]
     if verb not in VERBS:
         raise _unknown_verb(verb)
+    env.let_threads_sleep()
     run = importlib.import_module(f"tunesmith.cli.{verb}").run
     status: int = run(rest)
     return status

@@ -28,7 +28,10 @@ class _CallablePackage(ModuleType):
         Raises UsageError for wrong settings, DataError for unusable rows, ModelError for an unusable model, RunError
         where the run cannot start or be written.
         """
+        from tunesmith import env
         from tunesmith.config.read import load_settings_from
+
+        env.let_threads_sleep()
 
         settings = load_settings_from(Path(config) if isinstance(config, str) else config, overrides, verb="train")
         from tunesmith.train.run import train  # torch comes with it: after the settings are known to be right
