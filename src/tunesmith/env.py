@@ -73,12 +73,14 @@ def keep_tokenizers_single_threaded() -> None:
 
 
 def let_threads_sleep() -> None:
-    """Set OMP_WAIT_POLICY=PASSIVE unless it is set; torch's OpenMP reads it once, when it is loaded.
+    """Set GOMP_SPINCOUNT=3000 unless it or OMP_WAIT_POLICY is set; torch's OpenMP reads them once, when it is loaded.
 
-    Threads that spin while they wait, the default, bring a busy machine to a crawl: two trainings of two threads on
-    two cores ran twenty times slower than with threads that sleep (benchmarks/RESULTS.md).
+    Threads that wait then spin for a moment and go to sleep. By default they spin a hundred times longer, which brings
+    a busy machine to a crawl (benchmarks/RESULTS.md, "Threads that sleep").
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
 
 
 def debug() -> bool:
