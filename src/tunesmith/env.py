@@ -82,7 +82,6 @@ def let_threads_sleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
-
 def debug() -> bool:
     """TUNESMITH_DEBUG=1: show the traceback of an error that would be one message."""
     return _read_flag("TUNESMITH_DEBUG")
