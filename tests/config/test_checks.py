@@ -18,8 +18,16 @@ def _values(words: Sequence[str]) -> Values:
     return resolve([], parse_overrides(words))
 
 
+def _complaint(words: Sequence[str], verb: str) -> str | None:
+    try:
+        check(_values(words), verb=verb)  # type: ignore[arg-type]
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def test_the_least_that_trains() -> None:
-    check(_values(ENOUGH), verb="train")
+    assert _complaint(ENOUGH, "train") is None
 
 
 @pytest.mark.parametrize(
@@ -64,12 +72,12 @@ def test_contradictions_name_the_key_and_the_cure(words: str, message: str) -> N
     ],
 )
 def test_what_fits_together_passes(words: str) -> None:
-    check(_values([*ENOUGH, *words.split()]), verb="train")
+    assert _complaint([*ENOUGH, *words.split()], "train") is None
 
 
 def test_evaluation_alone_needs_no_training_rows() -> None:
     words = ["model_name_or_path=tiny", "output_dir=runs/a", "eval_dataset=held", "do_train=false", "do_eval=true"]
-    check(_values(words), verb="train")
+    assert _complaint(words, "train") is None
 
 
 @pytest.mark.parametrize(
@@ -88,8 +96,8 @@ def test_each_verb_names_everything_it_lacks(verb: str, missing: list[str]) -> N
 
 
 def test_a_run_folder_knows_its_model() -> None:
-    check(_values(["output_dir=runs/a"]), verb="chat")
-    check(_values(["output_dir=runs/a", "export_dir=merged"]), verb="export")
+    assert _complaint(["output_dir=runs/a"], "chat") is None
+    assert _complaint(["output_dir=runs/a", "export_dir=merged"], "export") is None
 
 
 @pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "2"), ("FORCE_TORCHRUN", "1")])

@@ -72,4 +72,6 @@ def test_lora_plus_trains_b_faster(qwen2_folder: Path) -> None:
 
 
 def test_an_optimiser_takes_them(qwen2_folder: Path) -> None:
-    torch.optim.AdamW(list(groups_of(qwen2_folder).values()))
+    groups = groups_of(qwen2_folder)
+    optimizer = torch.optim.AdamW(list(groups.values()))
+    assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in groups.values()]

@@ -42,6 +42,7 @@ def test_a_folder_with_a_run_is_refused_unless_resumed_or_overwritten(tmp_path, 
 def test_a_folder_with_other_files_is_no_run(tmp_path):
     (tmp_path / "notes.txt").touch()
     require_place(TrainingSettings(), RunFolder(tmp_path), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_overwriting_deletes_the_run_and_nothing_else(tmp_path):
