@@ -2,7 +2,8 @@
 
     python benchmarks/architectures.py
 
-For each: a step in full and a step of LoRA (all parts open), both saved and read back, logits compared bit for bit.
+For each: a step in full and a step of LoRA (all parts open), both saved and read back, logits compared bit for bit; and
+whether samples packed into one sequence are proven to be kept apart.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from tests.invariants.packed_rows import Given  # noqa: E402
 from tests.models.given import batch_for_kind, logits_of, settings_for, train_a_step  # noqa: E402
-from tests.tiny import KINDS, VISION_KINDS, tiny_folder  # noqa: E402
+from tests.tiny import KINDS, tiny_folder  # noqa: E402
 
+from tunesmith.config.model import MediaSettings  # noqa: E402
+from tunesmith.data.packing_trial import build_trial  # noqa: E402
 from tunesmith.models.folder import load_folder  # noqa: E402
 from tunesmith.models.load import load_model  # noqa: E402
+from tunesmith.models.packing import PackingUnproven, prove_packing  # noqa: E402
 from tunesmith.models.parts import find_parts  # noqa: E402
-from tunesmith.models.processor import load_preprocessor  # noqa: E402
+from tunesmith.models.processor import load_preprocessor, read_preprocessor  # noqa: E402
 from tunesmith.models.saving import save_trained  # noqa: E402
 from tunesmith.models.tuning import apply_tuning  # noqa: E402
 
+_READS = {"image": "images", "video": "videos", "audio": "sound"}
 START, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 
@@ -56,8 +62,9 @@ def build_table() -> str:
     """The table in Markdown, a row a kind."""
     lines = [
         f"torch {torch.__version__.partition('+')[0]}, transformers {transformers.__version__}, CPU, float32.\n",
-        "| architecture | class in transformers | reads | projector | step in full, read back | LoRA step, read back |",
-        "|---|---|---|---|---|---|",
+        "| architecture | class in transformers | reads | projector | step in full, read back | LoRA step, read back "
+        "| packs |",
+        "|---|---|---|---|---|---|---|",
     ]
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as place:
@@ -71,9 +78,22 @@ def try_kind(kind: str, place: Path) -> str:
     folder = tiny_folder(kind, place / "base")
     model = load_model(settings_for(folder), trains=False)
     projector = ", ".join(f"`{name}`" for name in find_parts(model).projector) or "–"
-    reads = "text, images" if kind in VISION_KINDS else "text"
+    kinds = read_preprocessor(folder, media=MediaSettings()).kinds
+    reads = ", ".join(["text", *(_READS[kind] for kind in kinds)])
     full, lora = (try_tuning(kind, folder, place / tuning, tuning) for tuning in ("full", "lora"))
-    return f"| `{kind}` | {type(model).__name__} | {reads} | {projector} | {full} | {lora} |"
+    return (
+        f"| `{kind}` | {type(model).__name__} | {reads} | {projector} | {full} | {lora} | {try_packing(kind, folder)} |"
+    )
+
+
+def try_packing(kind: str, folder: Path) -> str:
+    """How the architecture packs rows with all its kinds of media, or why it does not."""
+    rows = Given(kind, folder)
+    packed, padded = (rows.collator(packed=packed) for packed in (True, False))
+    found = prove_packing(rows.model().float(), build_trial(rows.examples, rows.media_of, packed=packed, padded=padded))
+    if isinstance(found, PackingUnproven):
+        return f"no: {found.reason}"
+    return "sample by sample" if found.splits else "by its positions"
 
 
 def try_tuning(kind: str, folder: Path, run: Path, finetuning_type: str) -> Trial:

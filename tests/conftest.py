@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+if "TUNESMITH_CACHE" not in os.environ:
+    os.environ["TUNESMITH_CACHE"] = tempfile.mkdtemp(prefix="tunesmith-cache-")
+    atexit.register(shutil.rmtree, os.environ["TUNESMITH_CACHE"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -6,6 +6,7 @@ A value that cannot be understood raises UsageError; nothing is guessed.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tunesmith.errors import UsageError
 
@@ -60,6 +61,12 @@ def world_size() -> int:
 def rank() -> int:
     """RANK as torchrun sets it, 0 without a launcher."""
     return _read_int("RANK", 0)
+
+
+def cache_folder() -> Path:
+    """TUNESMITH_CACHE, or ~/.cache/tunesmith: holds what can be made again from the data; may not exist yet."""
+    named = os.environ.get("TUNESMITH_CACHE", "").strip()
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "tunesmith"
 
 
 def no_color() -> bool:

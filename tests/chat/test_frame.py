@@ -44,5 +44,5 @@ def test_leading_tokens() -> None:
 
 
 def test_header_cuts_leave_out_what_opens_thoughts() -> None:
-    assert header_cuts("<|a|>assistant\n<think>\n") == ["<|a|>assistant\n<think>\n", "<|a|>assistant\n"]
-    assert header_cuts("") == []
+    assert header_cuts("<|a|>assistant\n<think>\n") == ("<|a|>assistant\n<think>\n", "<|a|>assistant\n")
+    assert header_cuts("") == ()

@@ -1,4 +1,4 @@
-"""`tunesmith data preview`, as a user calls it: no weights, no output_dir."""
+"""`tunesmith data`, as a user calls it: no weights, no output_dir."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tunesmith.cli.main import main
+from tunesmith.train.folder.run_folder import RunFolder
 
 
 def message(role: str, content: str) -> dict[str, str]:
@@ -89,6 +90,10 @@ def test_colour_on_demand(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         (["data", "preview", "--format", "pdf"], "--format pdf; expected one of text, jsonl, html"),
         (["data", "preview", "--limit", "0"], "--limit 0; expected a whole number above 0"),
         (["data", "preview", "model_name_or_path=x"], "dataset is missing"),
+        (["data", "check", "model_name_or_path=x"], "dataset is missing"),
+        (["data", "check", "--limit", "many"], "--limit many; expected a whole number above 0"),
+        (["data", "cache", "--clean"], "--clean is no option of `tunesmith data cache`; it has --clear"),
+        (["data", "cache", "everything"], "there is no cache 'everything'"),
     ],
 )
 def test_usage_errors(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,9 +101,70 @@ def test_usage_errors(words: list[str], told: str, capsys: pytest.CaptureFixture
     assert told in capsys.readouterr().err
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "--help"]) == 0
-    assert "--format" in capsys.readouterr().out
+def test_the_preview_reads_no_further_than_it_shows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"messages": [message("user", f"{n}?"), message("assistant", f"{n}.")]} for n in range(5000)]
+    lines = [json.dumps(row) for row in rows]
+    (folder / "long.jsonl").write_text("\n".join([*lines, "{broken"]) + "\n")
+    command = ["data", "preview", str(folder / "run.yaml"), f"dataset={folder / 'long.jsonl'}", "--limit", "3"]
+    assert main([*command, "--format", "jsonl"]) == 0
+    shown = [json.loads(line)["source"]["row"] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [0, 1, 2]
+
+
+def test_check_says_what_became_of_every_row(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["data", "check", str(folder / "run.yaml"), "--html", "check.html", "--json", "check.json"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("data     train: 2 rows, ") and "findings none" in shown
+    assert shown.endswith("written  check.html\nwritten  check.json\n")
+    report = json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))
+    assert report["rows"]["train"] == 2 and report["findings"] == [] and report["complete"]
+    assert (tmp_path / "check.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_check_fails_for_rows_that_a_training_would_stop_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["data", "check", str(folder / "run.yaml"), f"dataset={folder / 'rows.json'}", f"output_dir={run}"]
+    assert main(command) == 1
+    assert "error    1 of 3 rows cannot be used: 1 empty answer" in capsys.readouterr().out
+    report = json.loads((run / "data_report.json").read_text(encoding="utf-8"))
+    assert [(finding["id"], finding["severity"]) for finding in report["findings"]] == [("unusable-rows", "error")]
+    assert main([*command, "on_bad_row=skip"]) == 0
+    assert main([*command, "--limit", "2"]) == 0
+
+
+def test_a_check_is_no_run_in_its_output_dir(folder: Path, tmp_path: Path) -> None:
+    assert main(["data", "check", str(folder / "run.yaml"), f"output_dir={tmp_path / 'run'}"]) == 0
+    RunFolder(tmp_path / "run").refuse_foreign_run()
+
+
+def test_cache_shows_and_clears(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    assert main(["data", "check", str(folder / "run.yaml")]) == 0
+    capsys.readouterr()
+    assert main(["data", "cache"]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("encodings ") and "2 rows" in first
+    assert last.endswith(f" in {tmp_path / 'cache'}")
+    assert main(["data", "cache", "--clear"]) == 0
+    assert " deleted from " in capsys.readouterr().out
+    assert main(["data", "cache", "encodings"]) == 0
+    assert capsys.readouterr().out.startswith("encodings  0 B in 0 files")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [([], "data check"), (["preview"], "--format"), (["check"], "--html"), (["cache"], "--clear")]
+)
+def test_help(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", *words, "--help"]) == 0
+    assert told in capsys.readouterr().out
 
 
 def test_a_reader_that_stops_early_is_no_failure(folder: Path) -> None:

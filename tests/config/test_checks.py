@@ -51,6 +51,15 @@ def test_the_least_that_trains() -> None:
         ("vision_learning_rate=1e-5", "that part is frozen; add freeze_vision_tower: false"),
         ("projector_learning_rate=0", "that part is frozen; add freeze_multi_modal_projector: false"),
         ("sample_steps=5", "there is nothing to ask; add sample_prompts"),
+        ("streaming=true", "streaming: nobody counts the rows of a stream; say with max_steps when training ends"),
+        ("streaming=true max_steps=9 val_size=0.1", "not known with streaming; give a whole number of rows"),
+        ("mix_strategy=interleave_over interleave_probs=0.7,x", "is 0.7,x; expected numbers above 0, like 0.7,0.3"),
+        ("mix_strategy=interleave_over interleave_probs=1,0", "is 1,0; expected numbers above 0, like 0.7,0.3"),
+        ("dataset=a,b mix_strategy=interleave_over interleave_probs=1", "has 1 numbers for 2 datasets; give each one"),
+        ("mix_strategy=interleave_over interleave_probs=1", "there is one dataset, and nothing to draw from"),
+        ("interleave_probs=1", "mix_strategy concat takes all rows; use interleave_under, interleave_over or"),
+        ("packing=true batch_tokens=9000", "packing and batch_tokens both fill micro-batches; keep one"),
+        ("neat_packing=true batch_tokens=9000", "neat_packing and batch_tokens both fill micro-batches; keep one"),
     ],
 )
 def test_contradictions_name_the_key_and_the_cure(words: str, message: str) -> None:
@@ -69,6 +78,10 @@ def test_contradictions_name_the_key_and_the_cure(words: str, message: str) -> N
         "freeze_vision_tower=false vision_learning_rate=1e-5",
         "add_tokens=<a> resize_vocab=true",
         "quantization_bit=4 adapter_name_or_path=a,b",
+        "streaming=true max_steps=10 val_size=100 buffer_size=1000",
+        "dataset=a,b mix_strategy=interleave_once interleave_probs=3,1e-1",
+        "batch_tokens=2048",
+        "packing=true neat_packing=true group_by_length=false",
     ],
 )
 def test_what_fits_together_passes(words: str) -> None:
@@ -106,6 +119,20 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, variable
     with pytest.raises(NotSupportedYetError, match=f"{variable}={value}: training in several processes"):
         check(_values(ENOUGH), verb="train")
     check(_values(ENOUGH), verb="data")
+
+
+def test_settings_beside_others_that_decide_are_noted() -> None:
+    assert list(notes(_values(["packing=true", "group_by_length=true", "buffer_size=9"]))) == [
+        "group_by_length: it has no effect with packing",
+        "buffer_size: it has no effect without streaming; all rows are shuffled among each other",
+    ]
+    assert list(notes(_values(["batch_tokens=4096", "per_device_train_batch_size=4"]))) == [
+        "per_device_train_batch_size: it has no effect with batch_tokens"
+    ]
+    assert list(notes(_values(["batch_tokens=1000"]))) == [
+        "batch_tokens: longer examples (up to cutoff_len 2048) make a micro-batch each"
+    ]
+    assert list(notes(_values(["streaming=true", "buffer_size=9", "group_by_length=true"]))) == []
 
 
 def test_settings_of_another_method_are_noted() -> None:

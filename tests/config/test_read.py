@@ -94,10 +94,8 @@ def test_what_only_a_section_can_judge_is_refused_in_the_same_words() -> None:
 
 def test_notes_are_said_once(said: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        load_settings_from({"overwrite_cache": True})
-    assert said.messages == [
-        "note: overwrite_cache: nothing is cached on disk; rows are encoded as they stand in the files"
-    ]
+        load_settings_from({"past_index": 3})
+    assert said.messages == ["note: past_index: it has no meaning for causal language models"]
 
 
 def test_the_first_journeys_file_is_refused_for_deepspeed_alone(tmp_path: Path) -> None:

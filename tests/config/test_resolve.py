@@ -76,6 +76,13 @@ def test_sections_are_no_keys() -> None:
         _resolve("training:\n  learning_rate: 1e-4\n")
 
 
+def test_sampling_strategies_of_transformers_are_keys_here() -> None:
+    assert _resolve("train_sampling_strategy: group_by_length\n")["group_by_length"] is True
+    assert _resolve("train_sampling_strategy: random\n")["group_by_length"] is False
+    with pytest.raises(UsageError, match="train_sampling_strategy is 'sequential'; expected random or group_by_length"):
+        _resolve("train_sampling_strategy: sequential\n")
+
+
 def test_wrong_values_are_all_named_with_what_is_expected() -> None:
     with pytest.raises(UsageError) as raised:
         _resolve("lora_rank: eight\nbf16: maybe\nuse_lora: 3\n", "overlong=cut")
@@ -90,8 +97,7 @@ def test_wrong_values_are_all_named_with_what_is_expected() -> None:
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("packing: true", "run.yaml, line 1: packing=true is not supported yet; leave it out; "),
-        ("pack_to_max_length: true", "run.yaml, line 1: packing=true is not supported yet; "),
+        ("use_galore: true", "run.yaml, line 1: use_galore=true is not supported yet; "),
         ("deepspeed: ds_z3.json", "run.yaml, line 1: deepspeed=ds_z3.json is not supported yet; "),
         ("stage: dpo", "run.yaml, line 1: stage=dpo is not supported yet; use sft"),
         ("infer_backend: vllm", "run.yaml, line 1: infer_backend=vllm is not supported yet; use huggingface"),
@@ -106,15 +112,15 @@ def test_a_part_that_is_not_there_is_refused_when_used(yaml: str, message: str) 
     assert str(raised.value).startswith(message)
 
 
-@pytest.mark.parametrize("word", ["packing=False", "deepspeed=null", "stage=sft", "pref_beta=0.1", "fsdp=none"])
+@pytest.mark.parametrize("word", ["use_galore=False", "deepspeed=null", "stage=sft", "pref_beta=0.1", "fsdp=none"])
 def test_a_part_that_is_not_there_may_be_switched_off(word: str) -> None:
     assert _resolve("", word).notes == ()
 
 
 def test_keys_that_change_nothing_say_what_happens_instead() -> None:
-    assert _resolve("overwrite_cache: true\nplot_loss: true\nuse_lora: true\n").notes == (
+    assert _resolve("past_index: 3\nplot_loss: true\nuse_lora: true\n").notes == (
         "use_lora: true means finetuning_type lora, false means full",
-        "overwrite_cache: nothing is cached on disk; rows are encoded as they stand in the files",
+        "past_index: it has no meaning for causal language models",
         "plot_loss: training_loss.png is always written",
     )
 

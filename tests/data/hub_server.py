@@ -1,4 +1,4 @@
-"""A Hugging Face hub of one dataset with one file, on this machine: the few addresses that load_dataset asks for."""
+"""A Hugging Face hub of one dataset, on this machine: the few addresses that its clients ask for."""
 
 from __future__ import annotations
 
@@ -6,37 +6,58 @@ import hashlib
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 COMMIT = "a" * 40
+JSON = {"Content-Type": "application/json"}
 
 
 @dataclass
 class Hub:
-    """What the hub serves, and the tokens it was shown."""
+    """What the hub serves (content by name; no folders), the tokens it was shown, and the files it gave."""
 
     repository: str
-    file_name: str
-    content: bytes
+    files: Mapping[str, bytes]
     endpoint: str = ""
     tokens: set[str | None] = field(default_factory=set)
+    given: list[str] = field(default_factory=list)
 
-    def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+    def answer(self, path: str, *, with_body: bool) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers for a request."""
-        blob = hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
-        listed = {"type": "file", "path": self.file_name, "size": len(self.content), "oid": blob}
         api = f"/api/datasets/{self.repository}"
         if path.startswith(f"{api}/tree"):
-            return 200, json.dumps([listed]).encode(), {"Content-Type": "application/json"}
+            return 200, json.dumps([self._describe(name) for name in self.files]).encode(), JSON
+        if path.startswith(f"{api}/paths-info"):
+            return 200, json.dumps([self._describe(name) for name in self.files]).encode(), JSON
         if path.startswith(api):
-            known = {"id": self.repository, "sha": COMMIT, "siblings": [{"rfilename": self.file_name}], "tags": []}
-            return 200, json.dumps(known).encode(), {"Content-Type": "application/json"}
-        if path.startswith(f"/datasets/{self.repository}/resolve/") and path.endswith(f"/{self.file_name}"):
-            return 200, self.content, {"ETag": f'"{blob}"', "X-Repo-Commit": COMMIT}
+            siblings = [{"rfilename": name} for name in self.files]
+            known = {"id": self.repository, "sha": COMMIT, "siblings": siblings, "tags": []}
+            return 200, json.dumps(known).encode(), JSON
+        if path.startswith(f"/datasets/{self.repository}/resolve/"):
+            return self._give(path.split("/resolve/")[1].partition("/")[2], with_body=with_body)
+        return self._refuse(path)
+
+    def _describe(self, name: str) -> dict[str, object]:
+        content = self.files[name]
+        return {"type": "file", "path": name, "size": len(content), "oid": _blob(content)}
+
+    def _give(self, name: str, *, with_body: bool) -> tuple[int, bytes, dict[str, str]]:
+        if name not in self.files:
+            return self._refuse(self.repository)
+        if with_body:
+            self.given.append(name)
+        content = self.files[name]
+        return 200, content, {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT}
+
+    def _refuse(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         code = "EntryNotFound" if self.repository in path else "RepoNotFound"
         return 404, b"", {"X-Error-Code": code, "X-Repo-Commit": COMMIT}
+
+
+def _blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager
@@ -48,7 +69,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.tokens.add(self.headers.get("Authorization"))
-            status, body, headers = hub.answer(self.path.partition("?")[0])
+            status, body, headers = hub.answer(self.path.partition("?")[0], with_body=self.command == "GET")
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)

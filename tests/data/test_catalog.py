@@ -105,6 +105,12 @@ def test_a_path_is_taken_from_the_working_directory_or_dataset_dir(
     assert there == DatasetEntry("there.jsonl", Path("data/there.jsonl"), media_folder=Path("data"))
 
 
+def test_a_range_of_shards_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_datasets(["a-{0..3}.tar"], DataSettings())[0].place == Path("a-{0..3}.tar")
+    assert find(tmp_path, {"file_name": "shards/a-{0..3}.tar"}).place == tmp_path / "shards" / "a-{0..3}.tar"
+
+
 def test_an_unknown_name_gets_the_nearest_ones_and_the_catalog(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'mien' is not in .*dataset_info\.json.* \(did you mean mine\?\).*path"):
         find(tmp_path, {"file_name": "rows.json"}, name="mien")

@@ -1,20 +1,21 @@
-"""A collated batch is what the model's own processor makes of the same texts and images, padded on the right."""
+"""A padded batch is what the model's own processor makes of the same texts and images; a packed one is its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.data.rows import assistant, build_encoder, conversation, opened, picture, user
 from tests.tiny import VISION_KINDS
-from tunesmith.chat.message import Conversation, Media
+from tunesmith.chat.message import Conversation
+from tunesmith.data.batch import Batch
 from tunesmith.data.collate import Collator
-from tunesmith.data.encoded import IGNORED
-from tunesmith.errors import DataError
-from tunesmith.media import image as media_image
+from tunesmith.data.encoded import IGNORED, Encoded
+from tunesmith.data.media_inputs import MediaInputs
 from tunesmith.models.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
@@ -30,6 +31,13 @@ PICTURED = [
     ),
     conversation(user(picture(640, 480, seed=3), "a longer question than the others?"), assistant("x"), row=2),
 ]
+
+
+def collate(preprocessor: Preprocessor, examples: list[Encoded], *, packed: bool = False) -> Batch:
+    """The batch of examples that hold their media themselves."""
+    return Collator(preprocessor, MediaInputs(preprocessor), packed=packed)(
+        examples, [example.media for example in examples]
+    )
 
 
 def processor_batch(preprocessor: Preprocessor, rows: list[Conversation]) -> dict[str, torch.Tensor]:
@@ -51,7 +59,7 @@ def test_a_batch_is_the_processors_own(kind: str, preprocessor_of: PreprocessorO
     preprocessor = preprocessor_of(kind)
     encoder = build_encoder(preprocessor)
 
-    batch = Collator(preprocessor)([encoder.encode(row) for row in PICTURED])
+    batch = collate(preprocessor, [encoder.encode(row) for row in PICTURED])
 
     own = processor_batch(preprocessor, PICTURED)
     assert batch.inputs.keys() == own.keys()
@@ -62,15 +70,15 @@ def test_a_batch_is_the_processors_own(kind: str, preprocessor_of: PreprocessorO
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "gemma3", "internvl", "llava"])
 def test_rows_without_images_beside_rows_with_them(kind: str, preprocessor_of: PreprocessorOf) -> None:
     preprocessor = preprocessor_of(kind)
-    encoder, collator = build_encoder(preprocessor), Collator(preprocessor)
+    encoder = build_encoder(preprocessor)
     text_only = encoder.encode(conversation(user("no picture"), assistant("ok")))
     pictured = encoder.encode(PICTURED[0])
 
-    mixed, alone = collator([text_only, pictured]), collator([pictured])
+    mixed, alone = collate(preprocessor, [text_only, pictured]), collate(preprocessor, [pictured])
 
     for name in set(mixed.inputs) - {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}:
         assert torch.equal(mixed.inputs[name], alone.inputs[name]), name
-    assert "pixel_values" not in collator([text_only]).inputs
+    assert "pixel_values" not in collate(preprocessor, [text_only]).inputs
 
 
 def test_padding_and_counts(preprocessor_of: PreprocessorOf) -> None:
@@ -79,7 +87,7 @@ def test_padding_and_counts(preprocessor_of: PreprocessorOf) -> None:
     short = encoder.encode(conversation(user("a"), assistant("b")))
     long = encoder.encode(conversation(user("a b c d e"), assistant("f g h i"), row=1))
 
-    batch = Collator(preprocessor)([short, long])
+    batch = collate(preprocessor, [short, long])
 
     padding = len(long) - len(short)
     assert batch.inputs["input_ids"].shape == batch.labels.shape == (2, len(long))
@@ -92,35 +100,40 @@ def test_padding_and_counts(preprocessor_of: PreprocessorOf) -> None:
     assert set(batch.inputs) == {"input_ids", "attention_mask"}
 
 
-def test_an_image_is_decoded_once_a_batch(preprocessor_of: PreprocessorOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    preprocessor = preprocessor_of("qwen2_5_vl")
-    same = build_encoder(preprocessor).encode(PICTURED[0])
-    decoded: list[str] = []
-    real = media_image.open_image
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "gemma3", "llava_onevision", "idefics3"])
+def test_a_packed_batch_is_its_rows_end_to_end(kind: str, preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = preprocessor_of(kind)
+    encoder = build_encoder(preprocessor)
+    examples = [encoder.encode(row) for row in PICTURED]
+    lengths = [len(example) for example in examples]
 
-    def counting(media: Media) -> object:
-        decoded.append(media.name)
-        return real(media)
+    packed, padded = collate(preprocessor, examples, packed=True), collate(preprocessor, examples)
 
-    monkeypatch.setattr("tunesmith.data.pictures.open_image", counting)
-    batch = Collator(preprocessor)([same, same])
-
-    assert len(decoded) == 1
-    first, second = batch.inputs["pixel_values"].chunk(2)
-    assert torch.equal(first, second)
-
-
-def test_an_unreadable_image_names_its_row(preprocessor_of: PreprocessorOf) -> None:
-    preprocessor = preprocessor_of("qwen2_5_vl")
-    example = build_encoder(preprocessor).encode(PICTURED[1])
-    gone = replace(example, media=(Media("image", "gone.png"), *example.media[1:]))
-    with pytest.raises(DataError, match=r"rows\.json, row 1: gone\.png"):
-        Collator(preprocessor)([gone])
+    assert packed.lengths == tuple(lengths)
+    assert packed.num_tokens == padded.num_tokens == sum(lengths)
+    ids = np.concatenate([example.input_ids for example in examples])
+    assert packed.inputs["input_ids"].tolist() == [ids.tolist()]
+    assert packed.inputs["position_ids"].tolist() == [[place for length in lengths for place in range(length)]]
+    if examples[0].token_types is not None:
+        types = np.concatenate([example.token_types for example in examples])
+        name = "token_type_ids" if kind == "gemma3" else "mm_token_type_ids"
+        assert packed.inputs[name].tolist() == [types.tolist()]
+    per_token = {"input_ids", "attention_mask", "position_ids", "mm_token_type_ids", "token_type_ids"}
+    assert packed.inputs.keys() - per_token == padded.inputs.keys() - per_token
+    for name in packed.inputs.keys() - per_token:
+        assert torch.equal(torch.as_tensor(packed.inputs[name]), torch.as_tensor(padded.inputs[name])), name
+    assert "attention_mask" not in packed.inputs
 
 
-def test_a_batch_moves_whole(preprocessor_of: PreprocessorOf) -> None:
-    preprocessor = preprocessor_of("qwen2_5_vl")
-    batch = Collator(preprocessor)([build_encoder(preprocessor).encode(PICTURED[0])])
-    moved = batch.to("meta")
-    assert {value.device.type for value in (*moved.inputs.values(), moved.labels)} == {"meta"}
-    assert moved.num_supervised == batch.num_supervised and moved.sources == batch.sources
+def test_no_sample_predicts_the_first_token_of_the_next(preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = preprocessor_of("qwen2")
+    example = build_encoder(preprocessor).encode(conversation(user("a"), assistant("b c")))
+    all_supervised = replace(example, labels=example.input_ids)
+
+    packed = collate(preprocessor, [all_supervised, all_supervised], packed=True)
+
+    length = len(example)
+    assert packed.labels[0, [0, length]].tolist() == [IGNORED, IGNORED]
+    assert packed.num_supervised == 2 * all_supervised.num_supervised == 2 * (length - 1)
+    assert packed.targets.tolist() == example.input_ids[1:].tolist() * 2
+    assert packed.positions.tolist() == [*range(length - 1), *range(length, 2 * length - 1)]

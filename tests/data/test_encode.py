@@ -24,6 +24,7 @@ from tunesmith.chat.bundled import bundled_names
 from tunesmith.chat.message import Conversation, Message, Text, ToolCall
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
+from tunesmith.config.model import MediaSettings
 from tunesmith.data.encode import Encoder, RowTooLongError, build_template
 from tunesmith.data.encoded import IGNORED
 from tunesmith.data.problem import RowError
@@ -278,7 +279,7 @@ def test_a_cut_row_fits_and_keeps_its_end(limit: int, texts: tuple[str, str], pr
 def test_a_row_whose_image_alone_is_too_long_is_left_out(preprocessor_of: PreprocessorOf) -> None:
     encoder = build_encoder(preprocessor_of("qwen2_5_vl"), cutoff_len=40)
     with pytest.raises(
-        RowTooLongError, match=r"cutoff_len is 40, and too little of it may be cut; its images alone take 64"
+        RowTooLongError, match=r"cutoff_len is 40, and too little of it may be cut; its media alone take 64"
     ):
         encoder.encode(conversation(user(picture(400, 400), "what?"), assistant("ok")))
 
@@ -311,7 +312,7 @@ def test_an_image_that_cannot_be_read_is_a_row_error(preprocessor_of: Preprocess
 
 def test_pixel_budgets_hold_for_processors_without_one(preprocessor_of: PreprocessorOf) -> None:
     own = preprocessor_of("internvl")
-    small = replace(own, pre_shrinks=True, image_max_pixels=2000)
+    small = replace(own, pre_shrinks_images=True, media=MediaSettings(image_max_pixels=2000))
     row = conversation(user(picture(400, 100), "?"), assistant("ok"))
     shrunk = conversation(user(picture(89, 22), "?"), assistant("ok"))
     assert len(build_encoder(small).encode(row)) == len(build_encoder(own).encode(shrunk))

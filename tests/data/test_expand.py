@@ -1,58 +1,21 @@
-"""Placeholders become exactly what the model's own processor makes of them, without decoding a pixel."""
+"""Placeholders give way to the processor's text, and every span moves along."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
-from PIL import Image
 
-from tests.tiny import VISION_KINDS
 from tunesmith.chat.message import Media
 from tunesmith.chat.render import Rendered
 from tunesmith.data.expand import Expander
-from tunesmith.data.expansion import Replacements, expanded_text, replacements_in
+from tunesmith.data.media_shape import AudioShape, ImageShape, VideoShape
 from tunesmith.errors import DataError
 from tunesmith.models.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
-IMAGE = Media("image", "a.png")
-EXTREME = [(900, 30), (40, 700), (1, 1), (2000, 1500)]
-
-
-def random_sizes(seed: int) -> list[tuple[int, int]]:
-    drawn = random.Random(seed)
-    return [
-        drawn.choice([(drawn.randint(30, 900), drawn.randint(30, 900)), *EXTREME]) for _ in range(drawn.randint(1, 3))
-    ]
-
-
-@pytest.mark.parametrize("kind", VISION_KINDS)
-def test_replacements_are_what_a_real_call_tokenises(kind: str, preprocessor_of: PreprocessorOf) -> None:
-    processor = preprocessor_of(kind).processor
-    assert processor is not None
-    replacements = Replacements(processor)
-    for seed in range(5):
-        sizes = random_sizes(seed)
-        text = "a" + "b".join([processor.image_token] * len(sizes)) + "c"
-        images = [[Image.new("RGB", size) for size in sizes]]
-        real = processor(text=[text], images=images, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-        ours = "a" + "b".join(replacements(sizes)) + "c"
-        assert processor.tokenizer(ours, add_special_tokens=False)["input_ids"] == real.tolist(), sizes
-
-
-def test_pieces_of_a_whole_row_give_the_same_replacements(preprocessor_of: PreprocessorOf) -> None:
-    processor = preprocessor_of("minicpmv4_6").processor
-    sizes = [(300, 200), (900, 100)]
-    pieces = ("<|im_start|>user\n", "and\n", " what?<|im_end|>")
-    assert replacements_in(processor, pieces=pieces, sizes=sizes) == Replacements(processor)(sizes)
-
-
-def test_texts_that_depend_on_the_place_in_the_row_are_learned_per_row(preprocessor_of: PreprocessorOf) -> None:
-    first, second = Replacements(preprocessor_of("minicpmv4_6").processor)([(100, 100), (100, 100)])
-    assert first.replace("<image_id>0</image_id>", "<image_id>1</image_id>") == second
-    assert first != second
+IMAGE, VIDEO, AUDIO = Media("image", "a.png"), Media("video", "a.mp4"), Media("audio", "a.wav")
+SQUARE = ImageShape(56, 56)
 
 
 def test_expanding_moves_every_span(preprocessor_of: PreprocessorOf) -> None:
@@ -61,34 +24,61 @@ def test_expanding_moves_every_span(preprocessor_of: PreprocessorOf) -> None:
     start = text.index("What?")
     rendered = Rendered(text, ((len(text) - 3, len(text)),), ((start, start + 5),), (IMAGE,))
 
-    expanded = Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, sizes=[(56, 84)])
+    expanded = Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, shapes=[ImageShape(56, 84)])
 
     assert expanded.text == f"{before}{'<|image_pad|>' * 6}{between}{after}"
     assert [expanded.text[slice(*span)] for span in (*expanded.supervised, *expanded.literal)] == ["yes", "What?"]
     assert [expanded.text[slice(*span)] for span in expanded.media] == ["<|image_pad|>" * 6]
 
 
+def test_kinds_in_the_order_of_the_text(preprocessor_of: PreprocessorOf) -> None:
+    rendered = Rendered("a<|AUDIO|>b<|IMAGE|>c<|AUDIO|>", (), (), (AUDIO, IMAGE, AUDIO))
+    shapes = [AudioShape(16_000), SQUARE, AudioShape(32_000)]
+
+    expanded = Expander(preprocessor_of("qwen2_5_omni")).expand(rendered, shapes=shapes)
+
+    assert expanded.text == f"a{'<|AUDIO|>' * 25}b{'<|IMAGE|>' * 4}c{'<|AUDIO|>' * 50}"
+    assert [end - start for start, end in expanded.media] == [25 * 9, 4 * 9, 50 * 9]
+
+
+def test_a_whole_row_gives_the_same(preprocessor_of: PreprocessorOf) -> None:
+    rendered = Rendered("a<|video_pad|>b<|image_pad|>c", (), (), (VIDEO, IMAGE))
+    shapes = [VideoShape(100, 60, (0, 10, 20, 30), 40, 20.0), SQUARE]
+    preprocessor = preprocessor_of("qwen3_vl")
+
+    learned = Expander(preprocessor).expand(rendered, shapes=shapes)
+
+    assert Expander(preprocessor, whole_rows=True).expand(rendered, shapes=shapes) == learned
+
+
 def test_a_placeholder_spelled_by_a_row_is_no_placeholder(preprocessor_of: PreprocessorOf) -> None:
     text = "<|image_pad|> is <|image_pad|>"
     rendered = Rendered(text, (), ((13, len(text)),), (IMAGE,))
-    expanded = Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, sizes=[(56, 56)])
+    expanded = Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, shapes=[SQUARE])
     assert expanded.text == "<|image_pad|>" * 4 + " is <|image_pad|>"
 
 
 def test_a_template_for_another_model_is_named(preprocessor_of: PreprocessorOf) -> None:
     rendered = Rendered("<image>What?", (), (), (IMAGE,))
     with pytest.raises(DataError, match=r"writes 0 image placeholder\(s\) \(<\|image_pad\|>\) for 1 image.*template"):
-        Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, sizes=[(56, 56)])
+        Expander(preprocessor_of("qwen2_5_vl")).expand(rendered, shapes=[SQUARE])
 
 
-def test_a_text_model_takes_no_images(preprocessor_of: PreprocessorOf) -> None:
-    with pytest.raises(DataError, match="no image processor"):
-        Expander(preprocessor_of("qwen2")).expand(Rendered("x", (), (), (IMAGE,)), sizes=[(56, 56)])
+def test_placeholders_in_another_order(preprocessor_of: PreprocessorOf) -> None:
+    rendered = Rendered("<|AUDIO|><|IMAGE|>", (), (), (IMAGE, AUDIO))
+    with pytest.raises(DataError, match="in another order than the row has its media"):
+        Expander(preprocessor_of("qwen2_5_omni")).expand(rendered, shapes=[SQUARE, AudioShape(16_000)])
 
 
-def test_a_size_the_processor_refuses_is_a_data_error(preprocessor_of: PreprocessorOf) -> None:
-    processor = preprocessor_of("qwen2_5_vl").processor
-    with pytest.raises(DataError, match="refuses an image of 9000x10 pixels"):
-        Replacements(processor)([(9000, 10)])
-    with pytest.raises(DataError, match="refuses images of 9000x10 pixels"):
-        expanded_text(processor, text="<|image_pad|>", sizes=[(9000, 10)])
+@pytest.mark.parametrize(
+    ("kind", "media", "message"),
+    [
+        ("qwen2", IMAGE, "the row has images, but this model takes only text"),
+        ("gemma3", VIDEO, "the row has videos, but this model takes images"),
+        ("qwen2_5_vl", AUDIO, "the row has audio, but this model takes images and videos"),
+        ("qwen2_audio", IMAGE, "the row has images, but this model takes audio"),
+    ],
+)
+def test_a_kind_the_model_does_not_take(kind: str, media: Media, message: str, preprocessor_of: PreprocessorOf) -> None:
+    with pytest.raises(DataError, match=message):
+        Expander(preprocessor_of(kind)).expand(Rendered("x", (), (), (media,)), shapes=[SQUARE])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.chat.message import Conversation, Message, Text
+from tunesmith.chat.message import Conversation, Media, Message, Text
 from tunesmith.data.formats.alpaca import read_alpaca
 from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.problem import RowError
@@ -50,6 +50,16 @@ def test_text_with_placeholders_and_braces_is_left_alone_in_a_text_dataset() -> 
     assert read_alpaca(row, LAYOUT).messages == (
         Message("user", (Text("Explain <image> in HTML, {{idx}} and {{name}}."),)),
         Message("assistant", (Text("<video> too"),)),
+    )
+
+
+def test_videos_and_audio_clips_stand_in_columns() -> None:
+    layout = Layout(columns=Columns(videos="videos", audios="audios"), expects_media=frozenset({"video", "audio"}))
+    row = {"instruction": "<video>What?", "input": "<audio>", "output": "b", "videos": [b"mp4"], "audios": b"wav"}
+    assert read_alpaca(row, layout).messages[0].parts == (
+        Media("video", b"mp4"),
+        Text("What?\n"),
+        Media("audio", b"wav"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from tunesmith.data.formats.llava import read_llava
 from tunesmith.data.formats.minicpmv import read_minicpmv
 from tunesmith.data.formats.sharegpt import read_sharegpt
 from tunesmith.data.problem import RowError
-from tunesmith.errors import NotSupportedYetError
 
 A, B = Media("image", b"a"), Media("image", b"b")
 
@@ -90,16 +90,73 @@ def test_paths_are_looked_up_in_the_media_folder_then_as_they_stand(
     with pytest.raises(RowError, match=r"missing image file: .*media/gone\.png does not exist"):
         read_sharegpt(sharegpt("<image>", "yes", images=["gone.png"]), layout)
     with pytest.raises(RowError, match="missing image file"):
-        read_sharegpt(sharegpt("<image>", "yes", images=["iVBORw0KGgo" * 500]), layout)
+        read_sharegpt(sharegpt("<image>", "yes", images=["no such name " * 500]), layout)
 
 
-def test_videos_refuse_the_run_and_an_empty_list_of_them_does_not() -> None:
-    layout = Layout("sharegpt", Columns(videos="videos", audios="audios"), expects_media=frozenset({"video"}))
-    assert read_sharegpt(sharegpt("hi", "yes", videos=[]), layout).messages[0].text == "hi"
-    with pytest.raises(NotSupportedYetError, match="the row has a video"):
-        read_sharegpt(sharegpt("<video>", "yes", videos=["a.mp4"]), layout)
-    with pytest.raises(RowError, match="the text has 1 <video> and the row has 0 videos"):
-        read_sharegpt(sharegpt("<video>", "yes", videos=[]), layout)
+def test_media_that_are_no_paths_stay_as_they_are() -> None:
+    base64 = "iVBORw0KGgo" * 10
+    given = ["https://x.org/a.png", "data:image/png;base64,AAAA", b"png", {"url": "http://x.org/b.png"}, base64]
+    parts = read_sharegpt(sharegpt("<image>" * 5, "yes", images=given), IMAGES).messages[0].parts
+    assert parts == (
+        Media("image", "https://x.org/a.png"),
+        Media("image", "data:image/png;base64,AAAA"),
+        Media("image", b"png"),
+        Media("image", "http://x.org/b.png"),
+        Media("image", f"data:application/octet-stream;base64,{base64}"),
+    )
+
+
+def test_members_of_archives_are_looked_up_by_their_archive(tmp_path: Path) -> None:
+    (tmp_path / "shard.tar").touch()
+    layout = replace(IMAGES, media_folder=tmp_path)
+    row = sharegpt("<image>", "yes", images=["shard.tar::a/b.jpg"])
+    assert read_sharegpt(row, layout).messages[0].parts == (Media("image", f"{tmp_path}/shard.tar::a/b.jpg"),)
+    with pytest.raises(RowError, match=r"missing image file: .*gone\.tar::a\.jpg does not exist"):
+        read_sharegpt(sharegpt("<image>", "yes", images=["gone.tar::a.jpg"]), layout)
+
+
+ALL_KINDS = Layout(
+    "sharegpt",
+    Columns(images="images", videos="videos", audios="audios"),
+    expects_media=frozenset({"image", "video", "audio"}),
+)
+
+
+def test_videos_audio_clips_and_images_each_take_their_own_placeholders(tmp_path: Path) -> None:
+    for name in ("1.mp4", "1.wav", "1.png", "2.png"):
+        (tmp_path / name).touch()
+    row = sharegpt(
+        "<video>?<audio><image><video>", "yes", videos=["1.mp4", ["1.png", "2.png"]], audios="1.wav", images=[b"a"]
+    )
+    assert read_sharegpt(row, replace(ALL_KINDS, media_folder=tmp_path)).messages[0].parts == (
+        Media("video", str(tmp_path / "1.mp4")),
+        Text("?"),
+        Media("audio", str(tmp_path / "1.wav")),
+        A,
+        Media("video", (str(tmp_path / "1.png"), str(tmp_path / "2.png"))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"videos": []}, "wrong number of videos: the text has 1 <video> and the row has 0 videos"),
+        ({"videos": ["gone.mp4"]}, "missing video file: gone.mp4 does not exist"),
+        ({"videos": [[]]}, "wrong type: a video is an empty list"),
+        ({"videos": [["gone.png"]]}, "missing image file: gone.png does not exist"),
+        ({"videos": [[b"png"]]}, "wrong type: a video's frames are bytes"),
+        ({"videos": [5]}, "wrong type: a video is a number"),
+        ({"videos": [b"mp4"], "audios": [["a.wav"]]}, "wrong type: an audio clip is a list"),
+        (
+            {"videos": [b"mp4"], "audios": [{"array": [0.1], "sampling_rate": 8}]},
+            "wrong type: an audio clip is an object",
+        ),
+    ],
+)
+def test_videos_and_audio_clips_that_cannot_be_used_say_why(columns: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        read_sharegpt(sharegpt("<video>", "yes", **columns), ALL_KINDS)
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize(

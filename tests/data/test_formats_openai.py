@@ -14,7 +14,6 @@ from tunesmith.chat.message import Media, Message, Text, ToolCall
 from tunesmith.data.formats.layout import OPENAI_TAGS, Columns, Layout
 from tunesmith.data.formats.openai import read_openai
 from tunesmith.data.problem import RowError
-from tunesmith.errors import NotSupportedYetError
 
 LAYOUT = Layout("openai", Columns(tools="tools", images="images"), OPENAI_TAGS)
 USER = {"role": "user", "content": "hi"}
@@ -82,7 +81,7 @@ def test_an_explicitly_empty_system_message_stays() -> None:
     assert read_openai(row, LAYOUT).messages[0] == Message("system", ())
 
 
-def test_images_stand_in_parts_as_paths_data_urls_and_bytes(tmp_path: Path) -> None:
+def test_images_stand_in_parts_as_paths_data_uris_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(png())
     url = "data:image/png;base64," + base64.b64encode(png()).decode()
     content = [
@@ -98,7 +97,7 @@ def test_images_stand_in_parts_as_paths_data_urls_and_bytes(tmp_path: Path) -> N
     assert message.parts == (
         Media("image", path),
         Text("or"),
-        Media("image", png()),
+        Media("image", url),
         Media("image", path),
         Media("image", png()),
     )
@@ -129,12 +128,12 @@ def test_image_parts_without_a_path_and_placeholders_take_from_the_column_in_ord
         ([{"role": "user", "content": {"text": "x"}}, ASSISTANT], "wrong type: message 0 (user) has content an object"),
         ([{"role": "user", "content": [{"type": "table"}]}, ASSISTANT], "part 0 is of type 'table'"),
         (
-            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}, ASSISTANT],
-            "image not local: https://x/y.png is not fetched; download it and give its path",
+            [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "gone.mp4"}}]}, ASSISTANT],
+            "missing video file: gone.mp4 does not exist",
         ),
         (
-            [{"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,???"}]}, ASSISTANT],
-            "broken data URL",
+            [{"role": "user", "content": [{"type": "audio"}]}, ASSISTANT],
+            "the text has 1 <audio> and the row has 0 audios",
         ),
         ([USER, {"role": "system", "content": "s"}, ASSISTANT], "message 1 is a system message after a user message"),
     ],
@@ -145,7 +144,34 @@ def test_bad_rows_say_what_is_wrong(messages: list[Any], reason: str) -> None:
     assert reason in str(caught.value)
 
 
-def test_video_parts_refuse_the_whole_run() -> None:
-    content = [{"type": "video", "video": "a.mp4"}]
-    with pytest.raises(NotSupportedYetError, match="video and audio comes with a later version"):
-        read_openai(row_of({"role": "user", "content": content}, ASSISTANT), LAYOUT)
+def test_video_and_audio_parts_in_every_way_of_writing_them() -> None:
+    sound = base64.b64encode(b"RIFF" * 20).decode()
+    content = [
+        {"type": "video_url", "video_url": {"url": "https://x.org/a.mp4"}},
+        {"type": "video", "video": "https://x.org/b.mp4"},
+        {"type": "video", "video": ["https://x.org/1.png", "https://x.org/2.png"]},
+        {"type": "audio", "audio": {"bytes": b"flac", "path": None}},
+        {"type": "audio_url", "audio_url": "https://x.org/c.wav"},
+        {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
+    ]
+    message = read_openai(row_of({"role": "user", "content": content}, ASSISTANT), LAYOUT).messages[0]
+    assert message.parts == (
+        Media("video", "https://x.org/a.mp4"),
+        Media("video", "https://x.org/b.mp4"),
+        Media("video", ("https://x.org/1.png", "https://x.org/2.png")),
+        Media("audio", b"flac"),
+        Media("audio", "https://x.org/c.wav"),
+        Media("audio", f"data:application/octet-stream;base64,{sound}"),
+    )
+
+
+def test_placeholders_of_videos_and_audio_clips_take_from_their_columns() -> None:
+    layout = Layout("openai", Columns(videos="videos", audios="audios"), OPENAI_TAGS)
+    content = [{"type": "video"}, {"type": "text", "text": "with <audio>?"}]
+    row = row_of({"role": "user", "content": content}, ASSISTANT, videos=[b"mp4"], audios=[b"wav"])
+    assert read_openai(row, layout).messages[0].parts == (
+        Media("video", b"mp4"),
+        Text("with "),
+        Media("audio", b"wav"),
+        Text("?"),
+    )

@@ -42,7 +42,7 @@ def test_a_tunesmith_command_exists(name: str, words: list[str]) -> None:
     if verb not in VERBS or verb == "version":
         return
     explanation = importlib.import_module(f"tunesmith.cli.{verb}").HELP
-    rest = rest[1:] if verb == "data" and rest[:1] == ["preview"] else rest
+    rest = rest[1:] if verb == "data" and rest[:1] in (["preview"], ["check"], ["cache"]) else rest
     for given in parse_overrides(split_arguments(rest).overrides):
         is_option = f"--{given.key.replace('_', '-')}" in explanation
         assert is_option or given.key in load_known_keys().names(), f"{name}: {given.key}"

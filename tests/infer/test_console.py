@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.infer.scripted import ScriptedEngine
-from tunesmith.config.data import DataSettings
 from tunesmith.config.generation import GenerationSettings
-from tunesmith.data.rows import load_conversations
+from tunesmith.config.settings import Settings
+from tunesmith.data.dataset import open_datasets
 from tunesmith.errors import RunError
 from tunesmith.infer.console import converse
 from tunesmith.infer.session import ChatSession
@@ -95,8 +95,8 @@ def test_a_saved_chat_reads_back_as_a_dataset(tmp_path: Path, picture: Path) -> 
     file = tmp_path / "chat.json"
     typist = Typist(f"/image {picture}", "what is an <image>?", "sure?", f"/save {file}")
     assert converse(session, typist) == 0, typist.said
-    (conversation,) = load_conversations([str(file)], DataSettings()).conversations
-    assert conversation.messages == session.conversation.messages
+    (dataset,) = open_datasets([str(file)], Settings())
+    assert dataset.conversation(dataset.ref(0)).messages == session.conversation.messages
 
 
 def test_save_says_what_is_missing(tmp_path: Path) -> None:

@@ -20,12 +20,36 @@ from tests.train.runs import assert_same_run, run, run_settings, write_rows
 STEPS = 9  # 10 rows in batches of 2 by 2: three steps an epoch, the last with one micro-batch
 
 
+WAYS = {
+    "packs": {"packing": True, "cutoff_len": 80, "dataloader_num_workers": 2},
+    "padding-free": {"per_device_train_batch_size": 4, "dataloader_num_workers": 1},
+    "similar lengths": {"group_by_length": True},
+    "token budgets": {"batch_tokens": 70},
+    "stream": {"streaming": True, "buffer_size": 4, "max_steps": STEPS},
+    "stream of packs": {"streaming": True, "packing": True, "cutoff_len": 80, "max_steps": STEPS},
+    "mixture": {"mix_strategy": "interleave_over", "interleave_probs": "0.5,0.3,0.2"},
+    "stream of a mixture": {"streaming": True, "mix_strategy": "interleave_once", "max_steps": STEPS},
+}
+"""Ways to make batches of rows, other than two rows after two in a shuffled epoch."""
+
+
 def prepare(kind, tuning, tmp_path, request, **changes):
     """Settings of the run to compare with, which is trained here to its end."""
     model = request.getfixturevalue(f"{kind}_folder")
     rows = write_rows(tmp_path, images=kind == "qwen2_5_vl")
     settings = run_settings(model, rows, tmp_path / "whole", finetuning_type=tuning, **changes)
     assert run(settings).steps == STEPS
+    return settings
+
+
+def prepare_way(way, tmp_path, request):
+    """Settings of a finished run that makes its batches in one of WAYS, logging and saving every step."""
+    datasets = [write_rows(tmp_path, name=f"rows-{number}.json", count=10 - number) for number in range(3)]
+    dataset = ",".join(map(str, datasets)) if "mixture" in way else str(datasets[0])
+    model = request.getfixturevalue("qwen2_folder")
+    changes = {"logging_steps": 1, "save_steps": 1, "gradient_accumulation_steps": 1} | WAYS[way]
+    settings = run_settings(model, dataset, tmp_path / "whole", **changes)
+    assert run(settings).steps >= 6
     return settings
 
 
@@ -40,6 +64,16 @@ def test_every_checkpoint_continues_exactly(kind, tuning, tmp_path, request):
         torch.manual_seed(step)  # whatever state the process is in must not matter
         run(settings, output_dir=str(resumed), resume_from_checkpoint=True)
         assert_same_run(tmp_path / "whole", resumed)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_makes_the_batches_goes_on_at_the_very_next_row(way, tmp_path, request):
+    settings = prepare_way(way, tmp_path, request)
+    resumed = tmp_path / "resumed"
+    _copy_until(tmp_path / "whole", resumed, 4)
+    run(settings, output_dir=str(resumed), resume_from_checkpoint=True)
+    assert_same_run(tmp_path / "whole", resumed)
+    assert (resumed / "data_report.json").read_text() == (tmp_path / "whole" / "data_report.json").read_text()
 
 
 def _copy_until(whole: Path, resumed: Path, step: int) -> None:
@@ -104,6 +138,19 @@ def test_killed_anywhere_and_resumed(kind, tuning, during_save, tmp_path, reques
     run(settings, output_dir=str(killed), resume_from_checkpoint=True)
     assert_same_run(tmp_path / "whole", killed)
     assert not list((killed / "checkpoints").glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["packs", "stream of a mixture"])
+def test_batches_of_every_way_survive_a_kill(way, tmp_path, request):
+    settings = prepare_way(way, tmp_path, request)
+    killed = tmp_path / "killed"
+    process = start(settings, killed)
+    wait_for(lambda: lines_of(killed) >= 4, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run(settings, output_dir=str(killed), resume_from_checkpoint=True)
+    assert_same_run(tmp_path / "whole", killed)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""image_min_pixels and image_max_pixels give LLaMA-Factory's sizes."""
+"""Pixel budgets of images and frames give LLaMA-Factory's sizes."""
 
 from __future__ import annotations
 

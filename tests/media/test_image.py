@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from transformers.image_utils import load_image
 
+from tests.media.test_fetch import write_tar
+from tests.media.web_server import serve_site
 from tunesmith.chat.message import Media
 from tunesmith.errors import DataError
 from tunesmith.media.image import check_image, open_image, probe_image
@@ -80,6 +83,37 @@ def test_bytes_work_like_a_file() -> None:
     media = Media("image", encoded(gradient(), "PNG"))
     assert probe_image(media) == (6, 4)
     assert np.array_equal(np.asarray(open_image(media)), np.asarray(gradient()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_source_gives_the_same_image(tmp_path: Path, kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this PIL was built without AVIF")
+    content = encoded(gradient(), kind)
+    archive = write_tar(tmp_path / "shard.tar", {"note": b"x" * 999, "a.img": content})
+    sources = (content, f"{archive}::a.img", f"data:image/x;base64,{base64.b64encode(content).decode()}")
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    for source in sources:
+        media = Media("image", source)
+        assert check_image(media) == (6, 4)
+        assert np.array_equal(np.asarray(open_image(media)), expected)
+
+
+def test_an_image_by_url_is_downloaded_for_its_probe_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
+    with serve_site({"picture.png": encoded(gradient(), "PNG")}) as site:
+        media = Media("image", f"{site.address}/picture.png")
+        assert probe_image(media) == (6, 4)
+    assert np.array_equal(np.asarray(open_image(media)), np.asarray(gradient()))  # the server is gone
+
+
+def test_a_url_that_gives_no_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
+    with (
+        serve_site({"page.jpg": b"<html>login</html>"}) as site,
+        pytest.raises(DataError, match=rf"{site.address}/page\.jpg: not an image"),
+    ):
+        probe_image(Media("image", f"{site.address}/page.jpg"))
 
 
 def test_a_file_that_changes_is_probed_again(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from tests.tiny import VISION_KINDS
+from tests.tiny import AUDIO_KINDS, VISION_KINDS
 from tunesmith.config.model import MediaSettings
 from tunesmith.config.settings import Settings
 from tunesmith.models.processor import read_preprocessor
@@ -31,21 +32,27 @@ def settings_for(
     )
 
 
-def batch_for(folder: Path, *, with_image: bool = False) -> dict[str, torch.Tensor]:
-    """One short conversation as the model's own processor makes it, with a red picture where asked for."""
+def batch_for(folder: Path, *, with_image: bool = False, with_sound: bool = False) -> dict[str, torch.Tensor]:
+    """One short conversation as the model's own processor makes it, with a red picture or a tone where asked for."""
     preprocessor = read_preprocessor(folder, media=MediaSettings())
-    if with_image:
-        question: Any = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
-        turns = [_turn("user", question), _turn("assistant", [{"type": "text", "text": "a red circle"}])]
-        text = preprocessor.processor.apply_chat_template(turns, tokenize=False)
-        images = [[Image.new("RGB", (120, 90), (255, 0, 0))]]
-        return dict(preprocessor.processor(text=[text], images=images, return_tensors="pt"))
-    return dict(preprocessor.tokenizer(["There are 3 red circles. 图片里有什么?"], return_tensors="pt"))
+    if not with_image and not with_sound:
+        return dict(preprocessor.tokenizer(["There are 3 red circles. 图片里有什么?"], return_tensors="pt"))
+    media: list[Any] = [{"type": "image"}] * with_image + [{"type": "audio", "audio_url": "tone.wav"}] * with_sound
+    turns = [
+        _turn("user", [*media, {"type": "text", "text": "What is it?"}]),
+        _turn("assistant", [{"type": "text", "text": "a red circle"}]),
+    ]
+    processor: Any = preprocessor.processor
+    given: dict[str, Any] = {"images": [[Image.new("RGB", (120, 90), (255, 0, 0))]]} if with_image else {}
+    if with_sound:
+        tone = np.sin(np.arange(8000, dtype=np.float32) * 0.2)
+        given |= {"audio": [tone], "audio_kwargs": {"sampling_rate": preprocessor.sampling_rate}}
+    return dict(processor(text=[processor.apply_chat_template(turns, tokenize=False)], return_tensors="pt", **given))
 
 
 def batch_for_kind(kind: str, folder: Path) -> dict[str, torch.Tensor]:
-    """`batch_for` with a picture where the tiny model `kind` sees."""
-    return batch_for(folder, with_image=kind in VISION_KINDS)
+    """`batch_for` with a picture where the tiny model `kind` sees, and a tone where it hears."""
+    return batch_for(folder, with_image=kind in {*VISION_KINDS, "qwen2_5_omni"}, with_sound=kind in AUDIO_KINDS)
 
 
 def train_a_step(model: torch.nn.Module, batch: dict[str, torch.Tensor], *, learning_rate: float = 0.01) -> float:

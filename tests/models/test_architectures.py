@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models.given import batch_for_kind, logits_of, settings_for, train_a_step
-from tests.tiny import KINDS, TEXT_KINDS, VISION_KINDS, tiny_folder
+from tests.tiny import AUDIO_KINDS, KINDS, VISION_KINDS, tiny_folder
 from tunesmith.models.folder import load_folder
 from tunesmith.models.load import load_model
 from tunesmith.models.processor import load_preprocessor
@@ -40,10 +40,11 @@ def test_trains_a_step_and_round_trips(kind: str, finetuning_type: str, tmp_path
     loaded.requires_grad_(False)
     assert not torch.equal(logits_of(model, batch), untrained)
     assert torch.equal(logits_of(loaded, batch), logits_of(model, batch))
-    assert (kind in VISION_KINDS) == hasattr(processor, "image_processor")
+    assert (kind in {*VISION_KINDS, "qwen2_5_omni"}) == hasattr(processor, "image_processor")
+    assert (kind in AUDIO_KINDS) == hasattr(processor, "feature_extractor")
 
 
 def test_the_document_lists_what_is_tried_here() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
 
-    assert [kind for kind in (*TEXT_KINDS, *VISION_KINDS) if f"`{kind}`" not in text] == []
+    assert [kind for kind in KINDS if f"`{kind}`" not in text] == []

@@ -153,7 +153,7 @@ def test_a_type_that_transformers_does_not_know(folder: Path) -> None:
 def test_a_type_that_is_no_language_model(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "detr"}')
 
-    with pytest.raises(ModelError, match="neither a causal language model nor an image-text-to-text model"):
+    with pytest.raises(ModelError, match="neither a causal language model nor one that reads images or sound"):
         load_model(settings_for(folder), trains=True)
 
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
-    AutoConfig,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni
 
 from tests.tiny import KINDS, TEXT_KINDS, tiny_folder
 from tunesmith.errors import ModelError
-from tunesmith.models.load import model_class_of
+from tunesmith.models.load import load_config, model_class_of
 from tunesmith.models.parts import Part, find_parts
 
 # kind -> language model, towers, projectors
@@ -41,12 +41,20 @@ PARTS = {
     "mistral3": ("model.language_model", ("model.vision_tower",), ("model.multi_modal_projector",)),
     "glm4v": ("model.language_model", ("model.visual",), ("model.visual.merger", "model.visual.downsample")),
     "minicpmv4_6": ("model.language_model", ("model.vision_tower",), ("model.merger",)),
+    "qwen2_audio": ("model.language_model", ("model.audio_tower",), ("model.multi_modal_projector",)),
+    "qwen2_5_omni": (
+        "model.language_model",
+        ("model.audio_tower", "model.visual"),
+        ("model.audio_tower.proj", "model.visual.merger"),
+    ),
 }
+if not hasattr(modeling_qwen2_5_omni, "Qwen2_5OmniThinkerModel"):  # before transformers 5.2x
+    PARTS["qwen2_5_omni"] = ("model", ("audio_tower", "visual"), ("audio_tower.proj", "visual.merger"))
 
 
 def skeleton(folder: Path) -> torch.nn.Module:
     """The model of a folder without its weights."""
-    config = AutoConfig.from_pretrained(folder)
+    config = load_config(folder)
     with torch.device("meta"):
         return model_class_of(config, folder)(config)
 

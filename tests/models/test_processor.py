@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessor, Glm4vImageProcessor, Qwen2VLImagePr
 from tests.models.given import settings_for
 from tests.tiny import tiny_folder
 from tunesmith.config.model import MediaSettings
-from tunesmith.errors import ModelError, UsageError
+from tunesmith.errors import DataError, ModelError, UsageError
 from tunesmith.log import forget_said
 from tunesmith.models.image_limits import pixels_counted_per_pixel
 from tunesmith.models.processor import Preprocessor, load_preprocessor, read_preprocessor
@@ -60,7 +60,7 @@ def test_the_pixel_budget_goes_to_a_processor_that_has_one(qwen2_5_vl_folder: Pa
     assert num_tokens(load(qwen2_5_vl_folder), 400, 300) == 54
     limited = load(qwen2_5_vl_folder, image_max_pixels=28 * 28 * 9)
 
-    assert not limited.pre_shrinks
+    assert not limited.pre_shrinks_images
     assert num_tokens(limited, 400, 300) == 6
     assert num_tokens(load(qwen2_5_vl_folder, image_min_pixels=28 * 28 * 16), 20, 20) == 16
 
@@ -87,8 +87,8 @@ def test_a_budget_that_counts_frames_is_given_frames(tmp_path: Path) -> None:
 def test_other_processors_leave_the_budget_to_be_applied_before(tmp_path: Path) -> None:
     folder = tiny_folder("llava", tmp_path)
 
-    assert load(folder, image_max_pixels=10_000).pre_shrinks
-    assert not load(folder).pre_shrinks
+    assert load(folder, image_max_pixels=10_000).pre_shrinks_images
+    assert not load(folder).pre_shrinks_images
 
 
 def test_which_processors_have_a_budget() -> None:
@@ -108,6 +108,44 @@ def test_switches_reach_processors_that_have_them_and_warn_elsewhere(
     assert gemma.processor.image_processor.do_pan_and_scan is True
     assert minicpm.processor.image_processor.max_slice_nums == 2
     assert "crop_to_patches has no effect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        ("qwen2", ()),
+        ("gemma3", ("image",)),
+        ("qwen2_5_vl", ("image", "video")),
+        ("qwen2_audio", ("audio",)),
+        ("qwen2_5_omni", ("image", "video", "audio")),
+    ],
+)
+def test_the_kinds_of_media_a_model_takes(kind: str, taken: tuple[str, ...], tmp_path: Path) -> None:
+    assert load(tiny_folder(kind, tmp_path)).kinds == taken
+
+
+def test_a_model_that_hears_says_how(tmp_path: Path) -> None:
+    preprocessor = load(tiny_folder("qwen2_audio", tmp_path), audio_sampling_rate=16_000)
+
+    assert preprocessor.placeholder("audio") == "<|AUDIO|>"
+    assert preprocessor.sampling_rate == 16_000
+    assert preprocessor.max_audio_samples == 64_000
+    with pytest.raises(DataError, match="the row has images, but this model takes audio"):
+        preprocessor.placeholder("image")
+
+
+def test_another_sampling_rate_than_the_models(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="audio_sampling_rate is 24000, but this model hears 16000 samples a second"):
+        load(tiny_folder("qwen2_audio", tmp_path), audio_sampling_rate=24_000)
+
+
+def test_the_frame_budget_goes_to_a_processor_that_counts_frames(qwen2_5_vl_folder: Path, tmp_path: Path) -> None:
+    limited = load(qwen2_5_vl_folder, video_max_pixels=28 * 28 * 9)
+    whole = load(tiny_folder("qwen3_vl", tmp_path), video_max_pixels=28 * 28 * 9)
+
+    assert (limited.video_size, limited.pre_shrinks_videos) == ({"shortest_edge": 784, "longest_edge": 7056}, False)
+    assert (whole.video_size, whole.pre_shrinks_videos) == (None, True)
+    assert load(qwen2_5_vl_folder).video_size is None
 
 
 def test_added_tokens(qwen2_folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import CONFIG_MAPPING
 
-from tests.tiny import qwen, text, vision
+from tests.tiny import audio, qwen, text, vision
 from tests.tiny.kinds import Builder
 
 TEXT_KINDS: dict[str, Builder] = {
@@ -41,11 +41,15 @@ VISION_KINDS: dict[str, Builder] = {
     "glm4v": vision.build_glm4v,
     "minicpmv4_6": vision.build_minicpmv4_6,
 }
+AUDIO_KINDS: dict[str, Builder] = {
+    "qwen2_audio": audio.build_qwen2_audio,
+    "qwen2_5_omni": audio.build_qwen2_5_omni,
+}
 if "internlm3" not in CONFIG_MAPPING:
     del TEXT_KINDS["internlm3"]
 if find_spec("num2words") is None:
     del VISION_KINDS["smolvlm"]
-KINDS = {**TEXT_KINDS, **VISION_KINDS}
+KINDS = {**TEXT_KINDS, **VISION_KINDS, **AUDIO_KINDS}
 
 
 def tiny_folder(kind: str, folder: Path) -> Path:

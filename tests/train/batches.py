@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.train.tiny_models import padded, row, tiny_model, with_image
 from tunesmith.chat.message import RowSource
-from tunesmith.data.collate import Batch
+from tunesmith.data.batch import Batch, build_batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.steps.forward import Forward
@@ -50,7 +50,8 @@ def make_batch(rows: Sequence[Row]) -> Batch:
         inputs["image_grid_thw"] = torch.tensor([[1, 4, 4]] * len(patches))
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == 90).long()
     sources = tuple(RowSource("rows.json", index) for index in range(len(rows)))
-    return Batch(inputs, labels, int((labels[:, 1:] != -100).sum()), sources)
+    num_tokens = int(inputs["attention_mask"].sum())
+    return build_batch(inputs, labels, sources=sources, num_tokens=num_tokens)
 
 
 def make_stepper(

@@ -14,10 +14,10 @@ from tunesmith.config.read import load_settings_from
 from tunesmith.train.result import TrainResult
 from tunesmith.train.run import train
 
-_TIMES = {"tokens_per_s", "step_s", "peak_memory_bytes", "eval_s"}
+_TIMES = {"tokens_per_s", "step_s", "data_wait_s", "peak_memory_bytes", "eval_s"}
 
 
-def write_rows(folder: Path, *, count: int = 10, images: bool = False) -> Path:
+def write_rows(folder: Path, *, count: int = 10, images: bool = False, name: str = "rows.json") -> Path:
     """A JSON file of `count` short conversations, each with a picture of its own colour if asked for."""
     rows = []
     for index in range(count):
@@ -33,12 +33,12 @@ def write_rows(folder: Path, *, count: int = 10, images: bool = False) -> Path:
             {"role": "assistant", "content": f"That makes {2 * index}." + " Yes." * (index % 3)},
         ]
         rows.append(row)
-    file = folder / "rows.json"
+    file = folder / name
     file.write_text(json.dumps(rows), encoding="utf-8")
     return file
 
 
-def run_settings(model: Path, rows: Path, output: Path, **changes: Any) -> dict[str, Any]:
+def run_settings(model: Path, rows: Path | str, output: Path, **changes: Any) -> dict[str, Any]:
     """Flat settings of a run of a few steps on the CPU, with dropout, so that randomness matters."""
     return {
         "model_name_or_path": str(model),

@@ -12,12 +12,18 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from tests.train.batches import make_batch, make_rows, make_stepper
+from tunesmith.config.training import TrainingSettings
+from tunesmith.data.position import FeedPosition, SourcePlace, StreamPlace
+from tunesmith.data.store.address import Cursor
 from tunesmith.errors import RunError
 from tunesmith.models.saving import save_trained
 from tunesmith.train.checkpoint import Progress, read_progress, restore, write_checkpoint
+from tunesmith.train.steps.place import Place
+from tunesmith.train.steps.schedule import Pace, build_scheduler
 from tunesmith.train.steps.state import TrainState, Window
 
 ROWS = make_rows("qwen2", 6)
+STREAMED = FeedPosition(1, 40, 2, StreamPlace(38, 5, (SourcePlace(Cursor(1, 2, 3, 4, 5), 6, 7, True),)))
 
 
 def build(folder, tuning):
@@ -38,7 +44,7 @@ def save(folder, stepper, state, *, only_model=False):
         folder,
         write_model=lambda place: save_trained(stepper.forward.model, place),
         stepper=None if only_model else stepper,
-        progress=Progress(state, {"seed": 1}, {"learning_rate": 0.1}),
+        progress=Progress(state, {"seed": 1}, {"learning_rate": 0.1}, {"rows": 5}),
     )
 
 
@@ -51,7 +57,7 @@ def everything(stepper):
 def test_weights_optimiser_and_schedule_come_back_bit_for_bit(tuning, qwen2_folder, tmp_path):
     stepper = build(qwen2_folder, tuning)
     take(stepper, 2)
-    save(tmp_path / "step-2", stepper, TrainState(step=2))
+    save(tmp_path / "step-2", stepper, TrainState(Place(2)))
     fresh = build(qwen2_folder, tuning)
     restore(tmp_path / "step-2", fresh)
     weights, optimizer, scheduler = everything(stepper)
@@ -63,14 +69,21 @@ def test_weights_optimiser_and_schedule_come_back_bit_for_bit(tuning, qwen2_fold
 
 
 def test_counters_come_back_exactly(qwen2_folder, tmp_path):
-    state = TrainState(7, 6, 5, 4, 0.1 + 0.2, 3, 1 / 3, 2, 1, Window(0.1 * 3, 2, 3, 4, 5.5))
+    state = TrainState(
+        place=Place(7, STREAMED, epoch=1, rows=40, ends_epoch=True),
+        settled_step=6,
+        seconds=0.1 + 0.2,
+        best_metric=1 / 3,
+        best_step=2,
+        window=Window(0.1 * 3, 2, 3, 4, 5, 5.5, 0.7),
+    )
     save(tmp_path / "step-7", build(qwen2_folder, "lora"), state)
     progress = read_progress(tmp_path / "step-7")
-    assert progress == Progress(state, {"seed": 1}, {"learning_rate": 0.1})
+    assert progress == Progress(state, {"seed": 1}, {"learning_rate": 0.1}, {"rows": 5})
 
 
 def test_save_only_model_cannot_be_resumed_and_says_what_to_do(qwen2_folder, tmp_path):
-    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1), only_model=True)
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)), only_model=True)
     assert (tmp_path / "step-1" / "adapter_model.safetensors").exists()
     with pytest.raises(RunError, match=r"has no trainer state.*adapter_name_or_path"):
         read_progress(tmp_path / "step-1")
@@ -80,14 +93,14 @@ def test_save_only_model_cannot_be_resumed_and_says_what_to_do(qwen2_folder, tmp
 
 @pytest.mark.parametrize("file", ["trainer/weights.safetensors", "trainer/optimizer.pt"])
 def test_a_damaged_checkpoint_is_named(qwen2_folder, tmp_path, file):
-    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
     (tmp_path / "step-1" / file).write_bytes(b"damaged")
     with pytest.raises(RunError, match=r"step-1 does not fit this run, or is damaged"):
         restore(tmp_path / "step-1", build(qwen2_folder, "lora"))
 
 
 def test_other_trained_weights_are_refused(qwen2_folder, tmp_path):
-    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
     other = get_peft_model(
         AutoModelForCausalLM.from_pretrained(qwen2_folder), LoraConfig(r=2, target_modules=["v_proj"])
     )
@@ -99,12 +112,12 @@ def test_other_trained_weights_are_refused(qwen2_folder, tmp_path):
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_alone(tuning, qwen2_folder, tmp_path):
     stepper = build(qwen2_folder, tuning)
     take(stepper, 1)
-    save(tmp_path / "step-1", stepper, TrainState(step=1))
+    save(tmp_path / "step-1", stepper, TrainState(Place(1)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk: writing more fails
     try:
         with pytest.raises(RunError, match="step-2 cannot be written"):
-            save(tmp_path / "step-2", stepper, TrainState(step=2))
+            save(tmp_path / "step-2", stepper, TrainState(Place(2)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
@@ -112,6 +125,44 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_alone(tuning, qwen2_
 
 
 def test_progress_is_plain_json(qwen2_folder, tmp_path):
-    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(step=1))
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
     content = json.loads((tmp_path / "step-1" / "trainer" / "progress.json").read_text())
-    assert content["state"]["step"] == 1
+    assert content["state"]["place"]["step"] == 1
+
+
+def test_a_schedule_that_goes_by_rows_comes_back_with_its_rate(qwen2_folder, tmp_path):
+    """Also where the last steps did not move it, as a gradient scaler's do."""
+
+    def with_pace(pace):
+        stepper = build(qwen2_folder, "lora")
+        training = TrainingSettings(lr_scheduler_type="linear")
+        stepper.scheduler = build_scheduler(stepper.optimizer, training, total_steps=10, pace=pace)
+        return stepper
+
+    pace, again = Pace(), Pace()
+    stepper = with_pace(pace)
+    pace.ahead = 2.5
+    take(stepper, 1)
+    pace.ahead = 4.0
+    rate = stepper.scheduler.get_last_lr()
+    assert rate == [1e-2 * 0.75]
+    write_checkpoint(
+        tmp_path / "step-1",
+        write_model=lambda place: save_trained(stepper.forward.model, place),
+        stepper=stepper,
+        progress=Progress(TrainState(Place(1)), {}, {}, {}),
+        pace=pace,
+    )
+    resumed = with_pace(again)
+    restore(tmp_path / "step-1", resumed, pace=again)
+    assert [group["lr"] for group in resumed.optimizer.param_groups] == rate
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(qwen2_folder, tmp_path):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
+    file = tmp_path / "step-1" / "trainer" / "progress.json"
+    content = json.loads(file.read_text())
+    del content["report"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="written by an earlier version"):
+        read_progress(tmp_path / "step-1")

@@ -10,7 +10,7 @@ from tunesmith.chat.message import Media, RowSource
 from tunesmith.config.read import load_settings_from
 from tunesmith.data.encoded import Encoded
 from tunesmith.errors import RunError
-from tunesmith.train.folder.fingerprint import fingerprint_examples, fingerprint_files
+from tunesmith.train.folder.fingerprint import fingerprint_data, fingerprint_files
 from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings
 
 np = pytest.importorskip("numpy")
@@ -21,12 +21,13 @@ def identity(data="d", model="m", **settings):
 
 
 def test_everything_that_differs_is_named_with_both_values():
-    now = identity(data="other", seed=43, per_device_train_batch_size=2)
+    now = identity(data="other", seed=43, per_device_train_batch_size=2, packing=True)
     with pytest.raises(RunError) as error:
         require_same_identity(identity(), now)
     message = str(error.value)
     assert "seed (42 in the checkpoint, 43 now)" in message
     assert "per_device_train_batch_size (1 in the checkpoint, 2 now)" in message
+    assert "packing (False in the checkpoint, True now)" in message
     assert "the training data (d in the checkpoint, other now)" in message
     require_same_identity(identity(), identity(learning_rate=1.0, logging_steps=3))
 
@@ -46,14 +47,15 @@ def example(ids, labels, *media):
     return Encoded(ids, labels, None, tuple(Media("image", name) for name in media), 0, False, RowSource("f", 0))
 
 
-def test_the_datas_fingerprint_sees_ids_labels_images_and_order():
+def test_the_datas_fingerprint_sees_files_ids_labels_images_and_order():
     one, other = example([1, 2], [1, 2]), example([1, 2], [-100, 2])
     prints = [
-        fingerprint_examples(examples)
+        fingerprint_data(["file"], examples)
         for examples in ([one], [other], [one, other], [other, one], [example([1, 2], [1, 2], "a.png")])
     ]
+    prints.append(fingerprint_data(["another file"], [one]))
     assert len(set(prints)) == len(prints)
-    assert fingerprint_examples([example([1, 2], [1, 2])]) == prints[0]
+    assert fingerprint_data(["file"], [example([1, 2], [1, 2])]) == prints[0]
 
 
 def test_the_models_fingerprint_sees_names_sizes_and_both_ends(tmp_path):

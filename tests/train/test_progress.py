@@ -11,15 +11,17 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from tunesmith.train.display.progress import BarDisplay, LineDisplay, describe_line, displaying
+from tunesmith.train.display.progress import BarDisplay, LineDisplay, StepStatus, describe_line, displaying
 from tunesmith.train.folder.loss_plot import smooth, write_loss_plot
 
-LINE = {"step": 20, "epoch": 0.5, "loss": 1.25, "learning_rate": 1e-4, "tokens_per_s": 1234.5}
+LINE = {"step": 20, "epoch": 0.5, "loss": 1.25, "learning_rate": 1e-4, "tokens_per_s": 1234.5, "data_wait_s": 0.0}
+STATUS = StepStatus(loss=1.25, learning_rate=1e-4, tokens_per_s=1234.5, data_wait_s=0.25)
 
 
 def test_a_training_line_in_words():
-    assert describe_line(LINE, total_steps=40) == "step 20/40  epoch 0.50  loss 1.2500  lr 1.00e-04  1,234 tok/s"
+    assert describe_line(LINE, total="40") == "step 20/40  epoch 0.50  loss 1.2500  lr 1.00e-04  1,234 tok/s"
     assert "no supervised token" in describe_line({**LINE, "loss": None})
+    assert describe_line({**LINE, "data_wait_s": 1.5}).endswith("1,234 tok/s  waited 1,500 ms for data")
 
 
 def test_an_evaluation_in_words():
@@ -29,24 +31,27 @@ def test_an_evaluation_in_words():
 
 def test_without_a_terminal_there_are_plain_lines(caplog):
     logging.getLogger("tunesmith").propagate = True
-    with caplog.at_level(logging.INFO, logger="tunesmith"), displaying(total_steps=40, first_step=0) as display:
+    with (
+        caplog.at_level(logging.INFO, logger="tunesmith"),
+        displaying(total_steps=40, exact=False, first_step=0) as display,
+    ):
         assert isinstance(display, LineDisplay)
-        display.step(20, loss=1.0, learning_rate=1e-4, tokens_per_s=5.0)
+        display.step(20, STATUS)
         display.line(LINE)
-    assert [record.message for record in caplog.records] == [describe_line(LINE, total_steps=40)]
+    assert [record.message for record in caplog.records] == [describe_line(LINE, total="about 40")]
 
 
 def test_the_bar_shows_loss_rate_and_speed():
     screen = io.StringIO()
     progress = Progress(
-        TextColumn("{task.fields[status]}"), console=Console(file=screen, force_terminal=True, width=90)
+        TextColumn("{task.fields[status]}"), console=Console(file=screen, force_terminal=True, width=120)
     )
-    display = BarDisplay(progress, progress.add_task("", total=40, status=""))
+    display = BarDisplay(progress, progress.add_task("", total=40, status=""), total_steps=40)
     with progress:
-        display.step(20, loss=1.25, learning_rate=1e-4, tokens_per_s=1234.5)
+        display.step(20, STATUS)
         display.line({"step": 20, "eval_loss": 2.0, "eval_accuracy": 0.5})
         progress.refresh()
-    assert "loss 1.2500  lr 1.00e-04  1,234 tok/s" in screen.getvalue()
+    assert "loss 1.2500  lr 1.00e-04  1,234 tok/s  waited 250 ms for data" in screen.getvalue()
     assert "eval loss 2.0000" in screen.getvalue()
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.train.places import place, place_of_epochs
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import UsageError
 from tunesmith.train.best import gives_up, require_known_metric, take_in
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.steps.evaluation import Evaluation
-from tunesmith.train.steps.plan import plan_steps
+from tunesmith.train.steps.plan import EpochSize, plan_steps
 from tunesmith.train.steps.state import TrainState
 
 NAN = float("nan")
@@ -18,8 +19,9 @@ NAN = float("nan")
 def steps_due(what, *, held_out=True, **settings):
     """Those of 12 steps, three epochs of four, after which `what` is due."""
     training = TrainingSettings(num_train_epochs=3, **settings)
-    rhythm = Rhythm(training, plan_steps(training, num_examples=4), has_held_out=held_out)
-    return [step for step in range(13) if getattr(rhythm, what)(step) and (step or what == "asks")]
+    rhythm = Rhythm(training, plan_steps(training, EpochSize(4, 1, True)), has_held_out=held_out)
+    places = [place_of_epochs(step, steps_per_epoch=4) for step in range(13)]
+    return [at.step for at in places if getattr(rhythm, what)(at) and (at.step or what == "asks")]
 
 
 def test_logging_takes_the_first_and_the_last_step_too():
@@ -64,7 +66,7 @@ def gains(values, **settings):
     training, state = TrainingSettings(**settings), TrainState()
     better = []
     for step, (loss, accuracy) in enumerate(values, start=1):
-        state.step = step
+        state.place = place(step)
         better.append(take_in(Evaluation(loss, accuracy, 1), state, training))
     return better, state, gives_up(state, training)
 

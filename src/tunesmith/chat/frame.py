@@ -84,10 +84,11 @@ def leading_tokens(text: str, *, template: ChatTemplate) -> list[str]:
         position += len(token)
 
 
-def header_cuts(header: str) -> list[str]:
+@lru_cache(maxsize=256)
+def header_cuts(header: str) -> tuple[str, ...]:
     """`header` and its beginnings before each of its tags, longest first.
 
     A generation prompt may open the thoughts (`…assistant\\n<think>\\n`) where the rendered turn has none.
     """
     tags = [match.start() for match in _TOKEN.finditer(header) if header[: match.start()].strip()]
-    return [header, *(header[:cut] for cut in reversed(tags))] if header.strip() else []
+    return (header, *(header[:cut] for cut in reversed(tags))) if header.strip() else ()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tunesmith.chat.content import SlotKind, template_messages, template_tools
 from tunesmith.chat.message import Conversation
@@ -25,6 +26,7 @@ Span = tuple[int, int]
 
 _FIRST, _LAST = 0x20000, 0x2A6DD  # CJK ideographs, extension B
 _MARKER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+_AT_MARKERS = re.compile(f"({_MARKER.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ _PLANS = (
     _Plan(at_edges=False, kinds=_MESSAGES),
     _Plan(at_edges=False, kinds=_MESSAGES, assistants_only=True),
 )
+_NONE = frozenset[str]()
 _LOOKS_LIKE_CONTROL = re.compile(r"<\|[^|<>]+\|>")
 
 
@@ -81,7 +84,7 @@ def mark_conversation(
     messages = template_messages(conversation, template=template)
     tools = template_tools(conversation)
     text = template.render(messages, tools=tools, add_generation_prompt=add_generation_prompt)
-    taken = frozenset(_MARKER.findall(text)) | _markers_in([messages, tools])
+    taken = _markers_in([text, messages, tools])
     for plan in _PLANS:
         marker = _Marker(plan, tuple(message.role for message in conversation.messages), taken)
         marked_messages = template_messages(conversation, template=template, write=marker.write)
@@ -175,12 +178,10 @@ def _insert(text: str, inserts: list[tuple[int, str]]) -> str:
 def _markers_in(value: object) -> frozenset[str]:
     """The marker characters that the row's own strings contain."""
     if isinstance(value, str):
-        return frozenset(_MARKER.findall(value))
+        return _NONE if value.isascii() else frozenset(_MARKER.findall(value))
     if isinstance(value, dict):
-        return _markers_in([*value.keys(), *value.values()])
-    if isinstance(value, list):
-        return frozenset[str]().union(*map(_markers_in, value))
-    return frozenset()
+        return _NONE.union(*map(_markers_in, value), *map(_markers_in, value.values()))
+    return _NONE.union(*map(_markers_in, value)) if isinstance(value, list) else _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +193,13 @@ class _Found:
 
 
 def _take_out(marked: str, *, first: int, end: int, keep: frozenset[str]) -> _Found:
+    drawn = [chr(code) for code in range(first, end) if chr(code) not in keep] if keep else []
+    split = re.compile(f"([{''.join(drawn)}])").split if drawn else _AT_MARKERS.split
+    parts = split(marked)
     positions: dict[str, list[int]] = {}
-    pieces: list[str] = []
-    begin, length = 0, 0
-    for match in _MARKER.finditer(marked):
-        if match.group() in keep or not first <= ord(match.group()) < end:
-            continue
-        pieces.append(marked[begin : match.start()])
-        length += match.start() - begin
-        begin = match.end()
-        positions.setdefault(match.group(), []).append(length)
-    return _Found("".join([*pieces, marked[begin:]]), positions)
+    for char, position in zip(parts[1::2], accumulate(map(len, parts[::2])), strict=False):
+        positions.setdefault(char, []).append(position)
+    return _Found("".join(parts[::2]), positions)
 
 
 def _locate(found: _Found, marker: _Marker, messages: list[TemplateMessage]) -> MarkedText:

@@ -22,15 +22,25 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A reference to one image, video or audio clip: a local path, or the encoded file itself."""
+    """A reference to one image, video or audio clip. Nothing is opened here.
+
+    source: a local path, an http(s) URL, a `data:` URI or `ARCHIVE.tar::MEMBER`; the encoded file itself as bytes; or,
+            for a video only, the paths of its frames in order
+    """
 
     kind: MediaKind
-    source: str | bytes
+    source: str | bytes | tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """What messages call it: the path, or its size where it came as bytes."""
-        return self.source if isinstance(self.source, str) else f"<{self.kind} of {len(self.source)} bytes>"
+        """What messages call it: the path or URL, its first frame, or its size where it came as bytes."""
+        if isinstance(self.source, bytes):
+            return f"<{self.kind} of {len(self.source)} bytes>"
+        if isinstance(self.source, tuple):
+            return f"<{self.kind} of {len(self.source)} frames, the first {self.source[0]}>"
+        if self.source.startswith("data:"):
+            return f"<{self.kind} in a data: URI of {len(self.source)} characters>"
+        return self.source
 
 
 Part = Text | Media

@@ -51,6 +51,16 @@ def split_arguments(argv: Sequence[str], *, switches: Sequence[str] = (), option
     return Arguments(target=target, switches=frozenset(found), options=repeated, overrides=tuple(overrides))
 
 
+def read_limit(arguments: Arguments) -> int | None:
+    """What `--limit` says, None without it. Raises UsageError for anything but a whole number above 0."""
+    given = arguments.option("limit")
+    if given is None:
+        return None
+    if not given.isdecimal() or int(given) == 0:
+        raise UsageError(f"command line: --limit {given}; expected a whole number above 0")
+    return int(given)
+
+
 def _names_a_file(word: str) -> bool:
     return not word.startswith("--") and ("=" not in word or Path(word).exists())
 

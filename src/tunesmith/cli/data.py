@@ -1,92 +1,40 @@
-"""`tunesmith data preview`: examples as the model will see them, before any training. No weights are read."""
+"""`tunesmith data`: look at examples, check all of them, and see what is kept of them. No weights are read."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import importlib
+from collections.abc import Sequence
 
-from tunesmith import env, log
-from tunesmith.cli.arguments import Arguments, split_arguments
 from tunesmith.errors import UsageError
 
-if TYPE_CHECKING:
-    from tunesmith.data.preview import PreviewedRow
-    from tunesmith.data.problem import RowProblem
-
 HELP = """tunesmith data preview [run.yaml] [--format text|jsonl|html] [--limit N] [key=value]...
+tunesmith data check   [run.yaml] [--limit N] [--html FILE] [--json FILE] [key=value]...
+tunesmith data cache   [NAME]... [--clear]
 
-Shows examples after every step: the rendered text, its tokens, what is in the loss, what was cut. Rows that cannot be
-used are named on stderr; the exit status is 1 if there are any and on_bad_row is stop.
+preview shows examples after every step: the rendered text, its tokens, what is in the loss, what was cut.
+check   encodes all rows and says what became of each, how long they are, and what would ruin a run.
+cache   shows what is kept of rows that were read before, and clears it.
 
-  --format F   text (default; the loss in colour), jsonl (one object a line), html (a page that needs nothing else)
-  --limit N    how many examples (5)
-  --color      colours even where the output is no terminal
-
-  tunesmith data preview run.yaml --limit 3
-  tunesmith data preview run.yaml --format html --limit 50 dataset=my.jsonl > preview.html
+`tunesmith data WORD --help` says more.
 """
-FORMATS = ("text", "jsonl", "html")
+_MODULES = {"preview": "data_preview", "check": "data_check", "cache": "data_cache"}
+_HELP_WORDS = {"--help", "-h", "help"}
 
 
 def run(argv: Sequence[str]) -> int:
-    """Print the preview to stdout."""
-    if not argv or {"--help", "-h", "help"} & set(argv):
+    """Run the word after `tunesmith data`."""
+    if not argv or argv[0] in _HELP_WORDS:
         print(HELP, end="")
         return 0
-    if argv[0] != "preview":
-        raise UsageError(f"unknown word {argv[0]!r} after `tunesmith data`; write `tunesmith data preview run.yaml`")
-    arguments = split_arguments(argv[1:], switches=("color",), options=("format", "limit"))
-    form, limit = _read_format(arguments), _read_limit(arguments)
-    from tunesmith.config.read import load_settings
-
-    log.set_up()
-    settings = load_settings(arguments.target, arguments.overrides, verb="data")
-    from tunesmith.data.preview import is_left_out, preview_rows
-
-    problems: list[RowProblem] = []
-    rows = _naming_problems(preview_rows(settings, limit), problems)
-    color = "color" in arguments.switches or (sys.stdout.isatty() and not env.no_color())
-    for piece in _pieces(rows, form=form, color=color):
-        sys.stdout.write(piece)
-    stops = any(not is_left_out(problem) for problem in problems)
-    return 1 if stops and settings.data.on_bad_row == "stop" else 0
-
-
-def _read_format(arguments: Arguments) -> str:
-    form = arguments.option("format", "text")
-    if form not in FORMATS:
-        raise UsageError(f"command line: --format {form}; expected one of {', '.join(FORMATS)}")
-    return form
-
-
-def _read_limit(arguments: Arguments) -> int:
-    given = arguments.option("limit", "5")
-    if given is None or not given.isdecimal() or int(given) == 0:
-        raise UsageError(f"command line: --limit {given}; expected a whole number above 0")
-    return int(given)
-
-
-def _naming_problems(
-    rows: Iterable[PreviewedRow | RowProblem], problems: list[RowProblem]
-) -> Iterator[PreviewedRow | RowProblem]:
-    """`rows` as they come; those that cannot be used are said on stderr and kept in `problems`."""
-    from tunesmith.data.problem import RowProblem
-
-    for row in rows:
-        if isinstance(row, RowProblem):
-            problems.append(row)
-            print(row, file=sys.stderr)
-        yield row
-
-
-def _pieces(rows: Iterator[PreviewedRow | RowProblem], *, form: str, color: bool) -> Iterator[str]:
-    from tunesmith.data.preview import PreviewedRow, to_json_line, to_text
-    from tunesmith.data.preview_page import write_page
-
-    if form == "html":
-        yield from write_page(rows)
-        return
-    for row in rows:
-        if isinstance(row, PreviewedRow):
-            yield to_json_line(row) + "\n" if form == "jsonl" else to_text(row, color=color) + "\n"
+    word, *rest = argv
+    if word not in _MODULES:
+        raise UsageError(
+            f"unknown word {word!r} after `tunesmith data`; write `tunesmith data preview run.yaml` or "
+            "`tunesmith data check run.yaml`"
+        )
+    module = importlib.import_module(f"tunesmith.cli.{_MODULES[word]}")
+    if _HELP_WORDS & set(rest):
+        print(module.HELP, end="")
+        return 0
+    status: int = module.run(rest)
+    return status

@@ -6,8 +6,9 @@ name file and line, and so that it comes at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from tunesmith import env
 from tunesmith.config.fields import FIELDS
@@ -57,13 +58,20 @@ def refuse_several_processes() -> None:
 
 
 def notes(values: Values) -> Iterator[str]:
-    """What was given, is not the default, and has no effect beside the other settings."""
+    """What was given, is not the default, and has no effect, or another than it seems, beside the other settings."""
     method = values["finetuning_type"]
+    beside = {"group_by_length": "packing", "per_device_train_batch_size": "batch_tokens"}
     for key in (key for key in values.given if values[key] != FIELDS[key].default):
         if key.startswith("lora_") and method != "lora":
             yield f"{key}: it has no effect with finetuning_type {method}"
         if key.startswith("freeze_trainable_") and method != "freeze":
             yield f"{key}: it has no effect with finetuning_type {method}"
+        if key in beside and values[beside[key]]:
+            yield f"{key}: it has no effect with {beside[key]}"
+        if key == "buffer_size" and not values["streaming"]:
+            yield "buffer_size: it has no effect without streaming; all rows are shuffled among each other"
+        if key == "batch_tokens" and values[key] < values["cutoff_len"]:
+            yield f"batch_tokens: longer examples (up to cutoff_len {values['cutoff_len']}) make a micro-batch each"
 
 
 def _missing(values: Values, verb: Verb) -> Iterator[str]:
@@ -166,5 +174,65 @@ def _questions(values: Values) -> Iterator[str]:
         yield f"{values.where('sample_steps')}: there is nothing to ask; add sample_prompts: [a question, another]"
 
 
-_ALWAYS: tuple[Check, ...] = (_precision, _held_out_rows, _method, _new_tokens, _image_area)
-_WHEN_TRAINING: tuple[Check, ...] = (_nothing_to_do, _warmup, _evaluation, _rates_of_parts, _questions)
+def _mixing(values: Values) -> Iterator[str]:
+    """interleave_probs: numbers above 0, one a dataset, for a strategy that draws datasets."""
+    words, datasets = _split(values["interleave_probs"]), _split(values["dataset"])
+    if not words:
+        return
+    where = values.where("interleave_probs")
+    if not all(_is_share(word) for word in words):
+        yield f"{where} is {','.join(words)}; expected numbers above 0, like 0.7,0.3"
+    elif len(datasets) == 1:
+        yield f"{where}: there is one dataset, and nothing to draw from; leave it out"
+    elif datasets and len(words) != len(datasets):
+        yield f"{where} has {len(words)} numbers for {len(datasets)} datasets; give each one"
+    if values["mix_strategy"] == "concat":
+        yield f"{where}: mix_strategy concat takes all rows; use interleave_under, interleave_over or interleave_once"
+
+
+def _split(value: Any) -> list[str]:
+    """Names as their section will take them: from a list, or from text with commas."""
+    parts = value if isinstance(value, list | tuple) else str(value or "").split(",")
+    return [word for part in parts if (word := str(part).strip()) and word.lower() not in {"none", "null"}]
+
+
+def _is_share(word: str) -> bool:
+    try:
+        return 0 < float(word) < math.inf
+    except ValueError:
+        return False
+
+
+def _micro_batches(values: Values) -> Iterator[str]:
+    """Two keys that both say what a micro-batch is."""
+    packing = next((key for key in ("packing", "neat_packing") if values[key]), None)
+    if packing and values["batch_tokens"] is not None:
+        yield f"{values.where('batch_tokens')}: {packing} and batch_tokens both fill micro-batches; keep one"
+
+
+def _streaming(values: Values) -> Iterator[str]:
+    """Nobody has counted the rows of a stream."""
+    if not values["streaming"]:
+        return
+    if 0 < values["val_size"] < 1:
+        yield (
+            f"{values.where('val_size')}: a share of the rows is not known with streaming; give a whole number of rows"
+        )
+
+
+def _end_of_stream(values: Values) -> Iterator[str]:
+    if values["streaming"] and values["do_train"] and values["max_steps"] <= 0:
+        yield f"{values.where('streaming')}: nobody counts the rows of a stream; say with max_steps when training ends"
+
+
+_ALWAYS: tuple[Check, ...] = (
+    _precision,
+    _held_out_rows,
+    _method,
+    _new_tokens,
+    _image_area,
+    _mixing,
+    _micro_batches,
+    _streaming,
+)
+_WHEN_TRAINING: tuple[Check, ...] = (_nothing_to_do, _warmup, _evaluation, _rates_of_parts, _questions, _end_of_stream)

@@ -40,3 +40,26 @@ class DataSettings(Section):
     """System message for conversations that have none."""
     enable_thinking: bool | None = None
     """For templates that know thinking: passed on to them; None leaves the template's default."""
+
+    packing: bool = False
+    """Fill sequences of cutoff_len with whole examples; each attends to itself alone, so the loss is the same."""
+    neat_packing: bool = False
+    """The same as packing, which never lets examples see each other here."""
+    batch_tokens: int | None = Field(None, gt=0)
+    """Micro-batches of up to this many tokens instead of per_device_train_batch_size examples."""
+    group_by_length: bool = False
+    """Examples of similar length in a micro-batch."""
+    streaming: bool = False
+    """Read files from their beginning while training, without a first pass over them; needs max_steps."""
+    buffer_size: int = Field(16384, gt=0)
+    """With streaming: rows that are shuffled among each other."""
+    mix_strategy: Literal["concat", "interleave_under", "interleave_over", "interleave_once"] = "concat"
+    """Several datasets: all rows; or drawn in turn until one ends, until all ended (ended ones repeat) or did once."""
+    interleave_probs: Names = ()
+    """How often each dataset is drawn, in the order of `dataset`: 0.7,0.3."""
+    encoding_cache: bool = True
+    """Keep encoded rows on disk, found again by their content."""
+    overwrite_cache: bool = False
+    """Encode all rows anew, and keep those."""
+    preprocessing_num_workers: int | None = Field(None, gt=0)
+    """Processes of `tunesmith data check`; None takes the cores of this machine."""

@@ -71,3 +71,19 @@ class MediaSettings(Section):
     """InternVL: cut images into tiles."""
     max_slice_nums: int | None = Field(None, gt=0)
     """MiniCPM-V: at most this many slices an image; None leaves the model's own number."""
+    video_fps: float = Field(2.0, gt=0)
+    """Frames taken from each second of a video."""
+    video_maxlen: int = Field(128, gt=0)
+    """At most this many frames a video."""
+    video_max_pixels: int | None = Field(None, gt=0)
+    """Shrink larger frames to this area; None leaves the model's own processor to decide."""
+    video_min_pixels: int | None = Field(None, gt=0)
+    """Enlarge smaller frames to this area; None leaves the model's own processor to decide."""
+    use_audio_in_video: bool = False
+    """Models that hear (Qwen2.5-Omni): weave in the sound of videos, or a row's audio where it has one for each."""
+    audio_sampling_rate: int | None = Field(None, gt=0)
+    """Samples a second; None takes the model's own rate."""
+    url_timeout_s: float = Field(20.0, gt=0)
+    """Media given by URL: seconds a download may take."""
+    url_max_bytes: int = Field(200_000_000, gt=0)
+    """Media given by URL: bytes a file may have."""

@@ -100,7 +100,8 @@ def _translate(written: Given, findings: _Findings) -> Given:
     if alias.values is None:
         return replace(written, key=alias.key)
     if written.value not in alias.values:
-        findings.wrong.append(f"{written} is {written.value!r}; expected true or false")
+        expected = " or ".join(str(value).lower() for value in alias.values)
+        findings.wrong.append(f"{written} is {written.value!r}; expected {expected}")
         return Given(key=alias.key, value=None, text=None, place=written.place)
     value = alias.values[written.value]
     return Given(key=alias.key, value=value, text=value if isinstance(value, str) else None, place=written.place)

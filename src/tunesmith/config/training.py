@@ -88,11 +88,13 @@ class TrainingSettings(Section):
     disable_shuffling: bool = False
     """Rows in the order of the files."""
     dataloader_num_workers: int = Field(0, ge=0)
-    """Processes that make pixels; 0 makes them in the training process."""
+    """Processes that encode rows and make pixels; 0: a thread of the training process."""
     dataloader_pin_memory: bool = True
     """Batches in page-locked memory, for faster copies to a GPU."""
     dataloader_prefetch_factor: int | None = Field(None, gt=0)
     """Batches each worker keeps ready."""
+    torch_compile: bool = False
+    """Compile the decoder's layers: slow first steps, faster later ones on GPUs."""
     loss_chunk_tokens: int = Field(1024, gt=0)
     """Supervised positions whose logits exist at a time."""
 

@@ -17,6 +17,7 @@ from tunesmith import env
 from tunesmith.config.data import DataSettings
 from tunesmith.data.entry import DatasetEntry, read_entry
 from tunesmith.data.hub import HubPlace
+from tunesmith.data.sources import expand_range
 from tunesmith.errors import UsageError
 
 CATALOG_NAME = "dataset_info.json"
@@ -51,7 +52,7 @@ def load_catalog(dataset_dir: str) -> Catalog:
 
 
 def find_datasets(names: Iterable[str], data: DataSettings) -> list[DatasetEntry]:
-    """What each of `names` stands for: an entry of dataset_info.json, a file or a folder.
+    """What each of `names` stands for: an entry of dataset_info.json, a file, a folder, or shards (`a-{00..12}.tar`).
 
     With `dataset_dir: ONLINE` the names are hub repositories. Raises UsageError for a name that is nothing of these.
     """
@@ -70,7 +71,7 @@ def _find(name: str, catalog: Catalog, data: DataSettings) -> DatasetEntry:
     if name in catalog.entries:
         return read_entry(name, catalog.entries[name], file=catalog.file, data=data)
     for path in (Path(name), Path(data.dataset_dir) / name):
-        if path.exists():
+        if path.exists() or expand_range(path):
             folder = path if path.is_dir() else path.parent
             return DatasetEntry(name, path, media_folder=Path(data.media_dir) if data.media_dir else folder)
     raise UsageError(_not_found(name, catalog))

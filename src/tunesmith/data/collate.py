@@ -1,117 +1,86 @@
-"""Examples → one batch of tensors: padded on the right, pixels made by the model's own processor.
+"""Examples → one batch of tensors: one sequence of samples without padding, or rows padded on the right.
 
-Runs in the loader's workers. The processor is called once for all images of a batch, on texts of bare placeholders;
-what it returns beside ids and masks is what a call on the whole texts would return. Knows nothing of epochs or steps.
+Runs in the loader's workers. Media tensors are `media_inputs`' work; every sample of a packed sequence is a row of its
+own to it, because processors treat one picture and several in a row differently (LLaVA-OneVision). Knows nothing of
+epochs, steps, or how a model keeps the samples of a sequence apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tunesmith.chat.message import Media, RowSource
+from tunesmith.data.batch import Batch, build_batch
 from tunesmith.data.encoded import IGNORED, Encoded
-from tunesmith.data.pictures import load_picture
+from tunesmith.data.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.processor_outputs import learn_outputs
-from tunesmith.errors import DataError
+from tunesmith.models.positions import restarting_positions
 from tunesmith.models.processor import Preprocessor
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a model is given for one micro-batch.
-
-    inputs:         keyword arguments of the model's forward: input_ids (B, T) int64, attention_mask (B, T) int64,
-                    token types, and the media tensors of the processor
-    labels:         (B, T) int64, IGNORED outside the loss; not shifted
-    num_supervised: tokens that a causal loss is taken over
-    sources:        where the B rows stand
-    """
-
-    inputs: dict[str, Tensor]
-    labels: Tensor
-    num_supervised: int
-    sources: tuple[RowSource, ...]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on `device`, copied without waiting where the memory is pinned."""
-        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(inputs, self.labels.to(device, non_blocking=True), self.num_supervised, self.sources)
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; the DataLoader calls this."""
-        inputs = {name: value.pin_memory() for name, value in self.inputs.items()}
-        return Batch(inputs, self.labels.pin_memory(), self.num_supervised, self.sources)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that are not padding."""
-        return int(self.inputs["attention_mask"].sum())
+__all__ = ["Batch", "Collator"]
 
 
 class Collator:
-    """Builds batches for one model."""
+    """Builds batches for one model; `packed` lays the examples of a batch end to end in one sequence."""
 
-    def __init__(self, preprocessor: Preprocessor) -> None:
-        self._preprocessor = preprocessor
-        self._outputs = learn_outputs(preprocessor.processor)
+    def __init__(self, preprocessor: Preprocessor, media_inputs: MediaInputs, *, packed: bool) -> None:
+        self.packed = packed
+        self._media_inputs = media_inputs
+        self._types_name = learn_outputs(preprocessor).types_name
         pad_id = preprocessor.tokenizer.pad_token_id
         self._pad_id = 0 if pad_id is None else int(pad_id)
 
-    def __call__(self, examples: Sequence[Encoded]) -> Batch:
-        """Raises DataError, naming the row, for media that cannot be read."""
+    def __call__(self, examples: Sequence[Encoded], media: Sequence[Sequence[Media]]) -> Batch:
+        """`media`: what the references of each example stand for. Raises DataError, naming the row, if unreadable."""
+        rows = [tuple((item, example.source) for item in items) for example, items in zip(examples, media, strict=True)]
+        return self._pack(examples, rows) if self.packed else self._pad(examples, rows)
+
+    def _pack(self, examples: Sequence[Encoded], rows: Sequence[_Items]) -> Batch:
+        lengths = [len(example) for example in examples]
+        labels = _joined([example.labels for example in examples])
+        labels[0, np.cumsum([0, *lengths[:-1]])] = IGNORED  # nothing of its own sample stands before it
+        types = [example.token_types for example in examples if example.token_types is not None]
         inputs = {
-            "input_ids": _pad([example.input_ids for example in examples], fill=self._pad_id),
-            "attention_mask": _pad([np.ones(len(example), dtype=np.int64) for example in examples], fill=0),
-            **self._token_types(examples),
-            **self._media_inputs(examples),
+            "input_ids": _joined([example.input_ids for example in examples]),
+            "position_ids": restarting_positions(lengths),
+            **self._named_types(_joined(types) if types else None),
+            **self._media_inputs([MediaRow(row) for row in rows]),
         }
-        return Batch(
-            inputs=inputs,
-            labels=_pad([example.labels for example in examples], fill=IGNORED),
-            num_supervised=sum(example.num_supervised for example in examples),
-            sources=tuple(example.source for example in examples),
+        sources = [example.source for example in examples]
+        return build_batch(inputs, labels, sources=sources, num_tokens=sum(lengths), lengths=lengths)
+
+    def _pad(self, examples: Sequence[Encoded], rows: Sequence[_Items]) -> Batch:
+        types = [example.token_types for example in examples if example.token_types is not None]
+        inputs = {
+            "input_ids": _padded([example.input_ids for example in examples], fill=self._pad_id),
+            "attention_mask": _padded([np.ones(len(example), dtype=np.int64) for example in examples], fill=0),
+            **self._named_types(_padded(types, fill=0) if types else None),
+            **self._media_inputs([MediaRow(row) for row in rows]),
+        }
+        return build_batch(
+            inputs,
+            _padded([example.labels for example in examples], fill=IGNORED),
+            sources=[example.source for example in examples],
+            num_tokens=sum(len(example) for example in examples),
         )
 
-    def _token_types(self, examples: Sequence[Encoded]) -> dict[str, Tensor]:
-        name = self._outputs.types_name
-        types = [example.token_types for example in examples if example.token_types is not None]
-        return {name: _pad(types, fill=0)} if name is not None and types else {}
-
-    def _media_inputs(self, examples: Sequence[Encoded]) -> dict[str, Tensor]:
-        processor: Any = self._preprocessor.processor
-        pictured = [example for example in examples if example.media]
-        if not pictured:
-            return {}
-        images = self._open(pictured)
-        texts = [str(processor.image_token) * len(example.media) for example in pictured]
-        try:
-            outputs = processor(text=texts, images=images, padding=True, return_tensors="pt")
-        except ValueError as error:
-            rows = "; ".join(str(example.source) for example in pictured)
-            raise DataError(f"{rows}: the model's processor refuses the images: {error}") from error
-        return {name: value for name, value in outputs.items() if name not in self._outputs.sequence}
-
-    def _open(self, examples: Sequence[Encoded]) -> list[list[Image.Image]]:
-        """The images of each example; one that stands in several places is decoded once."""
-        opened: dict[Media, Image.Image] = {}
-        for example in examples:
-            for media in example.media:
-                if media not in opened:
-                    try:
-                        opened[media] = load_picture(media, self._preprocessor)
-                    except DataError as error:
-                        raise DataError(f"{example.source}: {error}") from error
-        return [[opened[media] for media in example.media] for example in examples]
+    def _named_types(self, types: Tensor | None) -> dict[str, Tensor]:
+        return {self._types_name: types} if self._types_name is not None and types is not None else {}
 
 
-def _pad(rows: Sequence[np.ndarray], *, fill: int) -> Tensor:
+_Items = tuple[tuple[Media, RowSource], ...]
+
+
+def _joined(rows: Sequence[np.ndarray]) -> Tensor:
+    """(1, T) int64, the rows end to end."""
+    return torch.from_numpy(np.concatenate(rows).astype(np.int64))[None]
+
+
+def _padded(rows: Sequence[np.ndarray], *, fill: int) -> Tensor:
     """(B, T) int64, T the longest of `rows`, `fill` behind the shorter ones."""
     padded = np.full((len(rows), max(len(row) for row in rows)), fill, dtype=np.int64)
     for index, row in enumerate(rows):

@@ -1,32 +1,35 @@
 """One conversation → ids, labels and references to media: rendered, expanded, tokenised, cut to cutoff_len.
 
 Every step is a pure function in its own module; this one puts them in order and says what went wrong with which row.
-Knows nothing of files, batches or pixels, but for one check: the first row with images is compared with a real call
-of the model's processor.
+Knows nothing of files, batches or pixels, but for one check: the first row with media of a kind is compared with a
+real call of the model's processor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from tunesmith import log
 from tunesmith.chat.bundled import load_bundled
-from tunesmith.chat.message import Conversation, Message, Text
+from tunesmith.chat.message import Conversation, MediaKind, Message, Text
 from tunesmith.chat.render import Rendered, render_conversation, render_prompt
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
 from tunesmith.data.encoded import IGNORED, Encoded
+from tunesmith.data.encoder_key import encoder_key
 from tunesmith.data.expand import Expanded, Expander
-from tunesmith.data.pictures import load_picture, picture_size
+from tunesmith.data.loaded_media import load_medium, probe_shape
 from tunesmith.data.problem import RowError
+from tunesmith.data.processor_call import call_processor, is_told_in_one_call
 from tunesmith.data.processor_outputs import learn_outputs
 from tunesmith.data.spans import tokens_in
 from tunesmith.data.tokenize import TextTokenizer, Tokens
 from tunesmith.data.truncate import Cut, cut_to_fit
+from tunesmith.data.video_sounds import join_sounds
 from tunesmith.errors import DataError, ModelError, NotSupportedYetError, UsageError
 from tunesmith.models.processor import Preprocessor
 
@@ -65,12 +68,17 @@ class Encoder:
 
     def __init__(self, preprocessor: Preprocessor, template: ChatTemplate, data: DataSettings) -> None:
         self.template = template
-        self._preprocessor = preprocessor
+        self.preprocessor = preprocessor
         self._data = data
         self._tokenizer = TextTokenizer(preprocessor)
         self._expander = Expander(preprocessor)
-        self._outputs = learn_outputs(preprocessor.processor)
-        self._checked = False
+        self._outputs = learn_outputs(preprocessor)
+        self._checked: set[MediaKind] = set()
+
+    @cached_property
+    def key(self) -> str:
+        """What the encoding cache calls this way of encoding."""
+        return encoder_key(self.preprocessor, self.template, self._data)
 
     def encode(self, conversation: Conversation) -> Encoded:
         """The example of a conversation.
@@ -117,9 +125,12 @@ class Encoder:
         except DataError as refused:
             raise RowError("cannot be rendered", str(refused)) from refused
         try:
+            rendered = join_sounds(rendered, self.preprocessor)
             steps = self._tokenised(conversation, rendered)
-            if rendered.media and not self._checked and not steps.tokens.spelled:
+            kinds = {media.kind for media in rendered.media}
+            if not kinds <= self._checked and not steps.tokens.spelled:
                 steps = self._check(steps)
+                self._checked |= kinds
         except RowError:
             raise
         except (DataError, NotSupportedYetError) as refused:
@@ -127,17 +138,16 @@ class Encoder:
         return steps
 
     def _tokenised(self, conversation: Conversation, rendered: Rendered) -> _Steps:
-        sizes = [picture_size(media, self._preprocessor) for media in rendered.media]
-        expanded = self._expander.expand(rendered, sizes=sizes)
+        shapes = [probe_shape(media, self.preprocessor) for media in rendered.media]
+        expanded = self._expander.expand(rendered, shapes=shapes)
         return _Steps(conversation, rendered, expanded, self._tokenizer.encode(expanded.text, literal=expanded.literal))
 
     def _check(self, steps: _Steps) -> _Steps:
         """`steps` if a real call of the processor gives the same ids; else what calling it in full gives."""
-        self._checked = True
         if self._equals_processor(steps):
             return steps
-        name = type(self._preprocessor.processor).__name__
-        log.note_once(f"{name} does more than expand placeholders; it is called in full for every row with images")
+        name = type(self.preprocessor.processor).__name__
+        log.note_once(f"{name} does more than expand placeholders; it is called in full for every row with media")
         self._expander.whole_rows = True
         steps = self._tokenised(steps.conversation, steps.rendered)
         if not self._equals_processor(steps):
@@ -147,11 +157,13 @@ class Encoder:
     def _equals_processor(self, steps: _Steps) -> bool:
         text = steps.rendered.text
         options = {} if self._tokenizer.adds_special_tokens(text) else {"add_special_tokens": False}
-        images = [load_picture(media, self._preprocessor) for media in steps.rendered.media]
-        processor: Any = self._preprocessor.processor
-        outputs = processor(text=[text], images=[images], return_tensors="pt", **options)
+        loaded = [load_medium(media, self.preprocessor) for media in steps.rendered.media]
+        if not is_told_in_one_call(loaded):
+            return True
+        outputs = call_processor(self.preprocessor, texts=[text], rows=[loaded], return_tensors="pt", **options)
         types = self._outputs.token_types(steps.tokens.ids)
-        same_types = types is None or np.array_equal(np.asarray(outputs[self._outputs.types_name])[0], types)
+        name = self._outputs.types_name
+        same_types = types is None or name is None or np.array_equal(np.asarray(outputs[name])[0], types)
         return np.array_equal(np.asarray(outputs["input_ids"])[0], steps.tokens.ids) and same_types
 
     def _encoded(self, steps: _Steps, supervised: np.ndarray, *, truncated: bool) -> Encoded:
@@ -159,10 +171,10 @@ class Encoder:
         in_media = _in_media(steps)
         return Encoded(
             input_ids=tokens.ids,
-            labels=np.where(supervised & ~in_media, tokens.ids, np.int32(IGNORED)).astype(np.int32),
+            labels=np.where(supervised & ~in_media, tokens.ids, np.int32(IGNORED)),
             token_types=self._outputs.token_types(tokens.ids),
             media=steps.rendered.media,
-            num_media_tokens=_count_media_tokens(steps),
+            num_media_tokens=int(in_media.sum()),
             truncated=truncated,
             source=steps.conversation.source,
         )
@@ -180,7 +192,7 @@ class Encoder:
 
         cut = cut_to_fit(steps.conversation, limit=limit, measure=measure, keep_last=self._data.mask_history)
         if cut is None:
-            media = f"; its images alone take {_count_media_tokens(steps)}" if steps.rendered.media else ""
+            media = f"; its media alone take {_count_media_tokens(steps)}" if steps.rendered.media else ""
             raise RowTooLongError(f"{length}, and too little of it may be cut{media}")
         return cut
 

@@ -6,10 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunesmith.chat.message import Media, RowSource
+from tunesmith.chat.message import Media, MediaKind, RowSource
+from tunesmith.data.store.address import RowRef
 
 IGNORED = -100
 """Label of a position outside the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowMedia:
+    """A medium that stands in the row itself, as bytes or a `data:` URI: the `number`th of the row's media, from 0.
+
+    `Examples.media` reads the row again where it is needed, so that no Encoded carries pixels.
+    """
+
+    kind: MediaKind
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +33,17 @@ class Encoded:
     token_types: (T,) int8 or None, what the processor calls mm_token_type_ids (or token_type_ids)
     media:       references in the order of their placeholders
     truncated:   whether turns were cut to fit cutoff_len
+    ref:         where to read the row again; None for conversations that came from no dataset
     """
 
     input_ids: np.ndarray
     labels: np.ndarray
     token_types: np.ndarray | None
-    media: tuple[Media, ...]
+    media: tuple[Media | RowMedia, ...]
     num_media_tokens: int
     truncated: bool
     source: RowSource
+    ref: RowRef | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)

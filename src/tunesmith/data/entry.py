@@ -16,6 +16,7 @@ from tunesmith.chat.message import MediaKind
 from tunesmith.config.data import DataSettings
 from tunesmith.data.formats.layout import FORMAT_NAMES, OPENAI_TAGS, Columns, Layout, Tags
 from tunesmith.data.hub import HubPlace
+from tunesmith.data.sources import expand_range
 from tunesmith.errors import NotSupportedYetError, UsageError
 
 _MEDIA_COLUMNS: dict[str, MediaKind] = {"images": "image", "videos": "video", "audios": "audio"}
@@ -112,7 +113,7 @@ def _read_place(values: Mapping[str, Any], where: str, data: DataSettings) -> Pa
     if not isinstance(values.get("file_name"), str):
         raise UsageError(f"{where} says nowhere where its rows are; expected file_name, hf_hub_url or ms_hub_url")
     path = Path(data.dataset_dir, values["file_name"])
-    if not path.exists():
+    if not path.exists() and not expand_range(path):
         raise UsageError(f"{where}: {path} does not exist (working directory {Path.cwd()}); correct file_name")
     return path
 

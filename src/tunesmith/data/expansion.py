@@ -1,25 +1,44 @@
 """What a processor puts in place of a media placeholder, learned from the processor itself.
 
-The processor is called on blank images of the right size, with a tokenizer that only notes the text it is given: so
-nothing here knows any model's rules, and no pixel of a row is decoded. Knows nothing of rows or spans.
+The processor is called on blank media of the right shape, with a tokenizer that only notes the text it is given: so
+nothing here knows any model's rules, and no pixel or sample of a row is decoded. Knows nothing of rows or spans.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from typing import Any
 
-from PIL import Image
-
+from tunesmith.chat.message import MediaKind
+from tunesmith.data.blank_media import blank_medium, without_spectrograms
+from tunesmith.data.media_shape import AudioShape, ImageShape, Shape, VideoShape
+from tunesmith.data.processor_call import call_processor
 from tunesmith.errors import DataError
-
-Size = tuple[int, int]
-"""(width, height) of an image, as the processor gets it."""
+from tunesmith.models.processor import Preprocessor
+from tunesmith.models.quiet import quiet_transformers
 
 _BORDER = "\uf8ff"
-_PROBE_SIZES: tuple[Size, ...] = ((48, 64), (1000, 400), (333, 777), (1500, 1200))
+_MARKS = ("vision_bos_token", "vision_eos_token")
+_NUM_COUNTS = 65536
+_NUM_TEXTS = 1024
+"""Remembered texts; one of a long video has some hundred kilobytes."""
+
+_PROBES: dict[MediaKind, tuple[Shape, ...]] = {
+    "image": (ImageShape(48, 64), ImageShape(1000, 400), ImageShape(333, 777), ImageShape(1500, 1200)),
+    "video": (
+        VideoShape(160, 90, (0, 10, 20, 30, 40), 50, 25.0),
+        VideoShape(120, 200, tuple(range(0, 80, 10)), 85, 29.97),
+    ),
+    "audio": (AudioShape(16_000), AudioShape(70_123), AudioShape(161), AudioShape(6_000_001)),
+}
+_RULES: dict[MediaKind, tuple[str, str]] = {
+    "image": ("image_sizes", "num_image_tokens"),
+    "audio": ("audio_lengths", "num_audio_tokens"),
+}
+"""Argument and result of `_get_num_multimodal_tokens`, where a count can be the whole text (a video's has times)."""
 
 
 class _TextSeen(Exception):  # noqa: N818 - ends a processor's call early, says nothing is wrong
@@ -43,92 +62,143 @@ class _NotingTokenizer:
         raise _TextSeen(text if isinstance(text, str) else text[0])
 
 
-def expanded_text(processor: Any, *, text: str, sizes: Sequence[Size]) -> str:
-    """`text` as `processor` gives it to its tokenizer, for images of `sizes` in the order of the placeholders.
+def expanded_text(
+    preprocessor: Preprocessor, *, text: str, shapes: Sequence[Shape], without_content: bool = False
+) -> str:
+    """`text` as the processor gives it to its tokenizer, for media of `shapes` in the order of the placeholders.
 
-    Raises DataError if the processor refuses such images.
+    `without_content` lets blank media be shapes only, which is quick where the processor bears it. Raises DataError
+    if the processor refuses such media.
     """
-    noting = copy.copy(processor)
-    noting.tokenizer = _NotingTokenizer(processor.tokenizer)
-    images = [Image.new("RGB", size) for size in sizes]
+    preprocessor = without_spectrograms(preprocessor) if without_content else preprocessor
+    noting: Any = copy.copy(preprocessor.processor)
+    noting.tokenizer = _NotingTokenizer(preprocessor.tokenizer)
+    media = [blank_medium(shape, without_content=without_content) for shape in shapes]
     try:
-        noting(text=[text], images=[images])
+        # what a processor warns of blank media is of no interest
+        with quiet_transformers():
+            call_processor(replace(preprocessor, processor=noting), texts=[text], rows=[media], return_tensors="pt")
     except _TextSeen as seen:
         return seen.text
     except ValueError as error:
-        shown = ", ".join(f"{width}x{height}" for width, height in sizes)
-        raise DataError(f"the model's processor refuses images of {shown} pixels: {error}") from None
-    raise DataError(f"{type(processor).__name__} does not hand its text to a tokenizer")
+        shown = ", ".join(str(shape) for shape in shapes)
+        raise DataError(f"the model's processor refuses {shown}: {error}") from None
+    raise DataError(f"{type(preprocessor.processor).__name__} does not hand its text to a tokenizer")
 
 
 class Replacements:
-    """The text `processor` writes for each image of a row, remembered per size."""
+    """The text a model's processor writes for each medium of a row, remembered per shape.
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
-        self._placeholder = str(processor.image_token)
-        self._per_image = lru_cache(maxsize=65536)(self._learn_image)
-        self._per_row = lru_cache(maxsize=4096)(self._learn_row)
-        self._depends_on_row = self._is_row_dependent()
-        self._counts_are_right = not self._depends_on_row and self._check_counts()
+    What a processor's kind of media allows is found when the first medium of the kind comes.
+    """
 
-    def __call__(self, sizes: Sequence[Size]) -> tuple[str, ...]:
-        """One text per image of a row whose images have `sizes`. Raises DataError if the processor refuses one."""
-        if self._depends_on_row:
-            return self._per_row(tuple(sizes))
-        return tuple(self._per_image(size) for size in sizes)
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self._preprocessor = preprocessor
+        self._processor: Any = preprocessor.processor
+        self._depends_on_row = cache(self._is_row_dependent)
+        self._bears_blanks = cache(self._compare_blanks)
+        self._has_rule = cache(self._check_rule)
+        self._count = lru_cache(maxsize=_NUM_COUNTS)(self._predict_count)
+        self._row_texts = lru_cache(maxsize=_NUM_TEXTS)(self._learn_row)
 
-    def _learn_image(self, size: Size) -> str:
-        if self._counts_are_right:
-            return self._placeholder * self._predict_count(size)
-        return self._learn_row((size,))[0]
+    def __call__(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
+        """One text per medium of a row whose media have `shapes`. Raises DataError if the processor refuses one."""
+        if any(self._depends_on_row(kind) for kind in {shape.kind for shape in shapes}):
+            return self._row_texts(tuple(shapes))
+        return tuple(self._text(shape) for shape in shapes)
 
-    def _learn_row(self, sizes: tuple[Size, ...]) -> tuple[str, ...]:
-        text = _BORDER + "".join(self._placeholder + _BORDER for _ in sizes)
-        pieces = expanded_text(self._processor, text=text, sizes=sizes).split(_BORDER)
-        if len(pieces) != len(sizes) + 2:
-            raise DataError(f"{type(self._processor).__name__} does not write one text for each image")
-        return tuple(pieces[1:-1])
+    def _text(self, shape: Shape) -> str:
+        if self._has_rule(shape.kind):
+            return self._preprocessor.placeholder(shape.kind) * self._count(shape)
+        return self._row_texts((shape,))[0]
 
-    def _is_row_dependent(self) -> bool:
-        """Whether an image's text changes with its place in the row, or with the number of images (image ids, …)."""
-        for size in _PROBE_SIZES[:2]:
-            alone = self._learn_row((size,))[0]
-            if set(self._learn_row((size, size))) != {alone}:
+    def _learn_row(self, shapes: tuple[Shape, ...]) -> tuple[str, ...]:
+        return self._measure(shapes, without_content=all(self._bears_blanks(shape.kind) for shape in shapes))
+
+    def _measure(self, shapes: Sequence[Shape], *, without_content: bool) -> tuple[str, ...]:
+        marks = [self._marks(shape) for shape in shapes]
+        placeholders = [
+            self._preprocessor.placeholder(shape.kind).join(pair) for shape, pair in zip(shapes, marks, strict=True)
+        ]
+        text = _BORDER + "".join(placeholder + _BORDER for placeholder in placeholders)
+        whole = expanded_text(self._preprocessor, text=text, shapes=shapes, without_content=without_content)
+        pieces = whole.split(_BORDER)
+        if len(pieces) != len(shapes) + 2:
+            raise DataError(f"{type(self._processor).__name__} does not write one text for each medium")
+        return tuple(
+            piece.removeprefix(before).removesuffix(after)
+            for piece, (before, after) in zip(pieces[1:-1], marks, strict=True)
+        )
+
+    def _marks(self, shape: Shape) -> tuple[str, str]:
+        """What a template writes around the placeholder, where processors look for it too.
+
+        transformers before 5.2x weaves sound only into a video between its marks.
+        """
+        if not isinstance(shape, VideoShape) or shape.num_sound_samples is None:
+            return "", ""
+        return getattr(self._processor, _MARKS[0], ""), getattr(self._processor, _MARKS[1], "")
+
+    def _is_row_dependent(self, kind: MediaKind) -> bool:
+        """Whether a medium's text changes with its place in the row, or with the number of media (image ids, …)."""
+        for shape in _PROBES[kind][:2]:
+            alone = self._learn_row((shape,))[0]
+            if set(self._learn_row((shape, shape))) != {alone}:
                 return True
         return False
 
-    def _check_counts(self) -> bool:
+    def _compare_blanks(self, kind: MediaKind) -> bool:
+        """Whether blank media that are shapes only give the same texts as blank media with content."""
+        for shape in _PROBES[kind][:2]:
+            try:
+                quick = self._measure((shape,), without_content=True)
+            except (AttributeError, RuntimeError, TypeError, ValueError):
+                # what processors raise that want to look at the pixels
+                return False
+            if quick != self._measure((shape,), without_content=False):
+                return False
+        return True
+
+    def _check_rule(self, kind: MediaKind) -> bool:
         """Whether the processor's own token counts, which cost microseconds, tell the whole text."""
-        if not hasattr(self._processor, "_get_num_multimodal_tokens"):
+        if kind not in _RULES or not hasattr(self._processor, "_get_num_multimodal_tokens"):
             return False
-        return all(
-            self._placeholder * self._predict_count(size) == self._learn_row((size,))[0] for size in _PROBE_SIZES
-        )
-
-    def _predict_count(self, size: Size) -> int:
-        width, height = size
+        placeholder = self._preprocessor.placeholder(kind)
         try:
-            found = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
+            return all(
+                placeholder * self._predict_count(shape) == self._learn_row((shape,))[0] for shape in _PROBES[kind]
+            )
+        except (AttributeError, KeyError, TypeError):
+            # a processor that counts images, but takes no `audio_lengths`
+            return False
+
+    def _predict_count(self, shape: Shape) -> int:
+        argument, result = _RULES[shape.kind]
+        value: Any = shape.num_samples if isinstance(shape, AudioShape) else (shape.height, shape.width)
+        try:
+            found = self._processor._get_num_multimodal_tokens(**{argument: [value]})
         except ValueError as error:
-            raise DataError(f"the model's processor refuses an image of {width}x{height} pixels: {error}") from None
-        return int(found["num_image_tokens"][0])
+            raise DataError(f"the model's processor refuses {shape}: {error}") from None
+        return int(found[result][0])
 
 
-def replacements_in(processor: Any, *, pieces: Sequence[str], sizes: Sequence[Size]) -> tuple[str, ...]:
+def replacements_in(preprocessor: Preprocessor, *, pieces: Sequence[str], shapes: Sequence[Shape]) -> tuple[str, ...]:
     """What a full call on this very row writes between `pieces`, the text around its placeholders.
 
-    For processors whose text depends on more than the images' sizes. Raises DataError if one rewrites the text
+    For processors whose text depends on more than the media's shapes. Raises DataError if one rewrites the text
     around its placeholders, which no label could follow.
     """
-    whole = expanded_text(processor, text=str(processor.image_token).join(pieces), sizes=sizes)
+    placeholders = [preprocessor.placeholder(shape.kind) for shape in shapes]
+    text = "".join(part for pair in zip(pieces, [*placeholders, ""], strict=True) for part in pair)
+    whole = expanded_text(preprocessor, text=text, shapes=shapes)
+    name = type(preprocessor.processor).__name__
     found, position = [], 0
     for index, piece in enumerate(pieces):
         start = len(whole) - len(piece) if index == len(pieces) - 1 else whole.find(piece, position)
         if start < position or not whole.startswith(piece, start):
-            raise DataError(f"{type(processor).__name__} rewrites the text around its placeholders")
+            raise DataError(f"{name} rewrites the text around its placeholders")
         found.append(whole[position:start])
         position = start + len(piece)
     if found[0]:
-        raise DataError(f"{type(processor).__name__} writes text before the conversation")
+        raise DataError(f"{name} writes text before the conversation")
     return tuple(found[1:])

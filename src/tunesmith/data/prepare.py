@@ -1,175 +1,183 @@
-"""Everything between the settings and the first batch: rows read, encoded, split, and an account of them.
+"""Everything between the settings and the first batch: datasets opened, rows split and ordered, the first looked at.
 
-All rows are encoded before training, so that every unusable one is known at once. Knows nothing of models' weights.
+What it costs does not grow with the rows: beyond the first of each dataset they are read and encoded when they are due.
+Knows nothing of models' weights.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
-import numpy as np
-
-from tunesmith.chat.message import Conversation
+from tunesmith import log
 from tunesmith.config.settings import Settings
+from tunesmith.data.cache import open_cache
+from tunesmith.data.chosen_rows import ChosenRows, all_rows, hold_out
 from tunesmith.data.collate import Collator
-from tunesmith.data.encode import Encoder, RowTooLongError, build_template
-from tunesmith.data.encoded import Encoded
-from tunesmith.data.hub import hub_access
-from tunesmith.data.problem import RowError, RowProblem, describe_problems
-from tunesmith.data.report import DataReport, DatasetReport, sum_up
-from tunesmith.data.rows import DatasetCounts, LoadedRows, load_conversations
+from tunesmith.data.dataset import Dataset, open_datasets
+from tunesmith.data.encode import Encoder, build_template
+from tunesmith.data.examples import Examples
+from tunesmith.data.findings import find
+from tunesmith.data.first_look import NUM_FIRST_ROWS, FirstLook, FirstRows, look_at_first_rows
+from tunesmith.data.media_inputs import MediaInputs
+from tunesmith.data.mixing import read_mix
+from tunesmith.data.order import EpochOrder, Order
+from tunesmith.data.problem import describe_problems
+from tunesmith.data.report import DataReport
+from tunesmith.data.report_builder import DatasetFacts, ReportBuilder, Use
+from tunesmith.data.store.address import RowRef
+from tunesmith.data.streaming import StreamOrder
+from tunesmith.data.survey import Surveyor
 from tunesmith.errors import DataError, UsageError
 from tunesmith.models.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """What a training needs of its data. `eval` is None where nothing is held out."""
+    """What a training needs of its data.
 
-    train: Sequence[Encoded]
-    eval: Sequence[Encoded] | None
+    datasets: of `dataset`, then of `eval_dataset`, as RowRefs number them
+    train:    the order of the rows to train on
+    held_out: of the others, None where nothing is held out
+    first:    what the first rows showed; `report_builder` holds them
+    """
+
+    datasets: tuple[Dataset, ...]
+    examples: Examples
     encoder: Encoder
-    collator: Collator
-    report: DataReport
+    preprocessor: Preprocessor
+    media_inputs: MediaInputs
+    train: Order
+    held_out: EpochOrder | None
+    first: FirstLook
+    report_builder: ReportBuilder
+
+    @property
+    def report(self) -> DataReport:
+        """What is known of the rows so far."""
+        return self.report_builder.report()
+
+    def collator(self, *, packed: bool) -> Collator:
+        """What makes batches: `packed` into one sequence, or padded."""
+        return Collator(self.preprocessor, self.media_inputs, packed=packed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What became of the rows of some datasets; `bad` are those that cannot be used."""
+class _Rows:
+    """The rows of a run by what they are for.
 
-    examples: tuple[Encoded, ...]
-    datasets: tuple[DatasetReport, ...]
-    cut: tuple[RowProblem, ...]
-    dropped: tuple[RowProblem, ...]
-    bad: tuple[RowProblem, ...]
+    train:    datasets of `dataset`; chosen: their rows to train on, None with streaming, where nobody counts rows
+    held_out: rows of `eval_dataset`, or of the same datasets
+    """
+
+    train: tuple[Dataset, ...]
+    eval: tuple[Dataset, ...]
+    chosen: ChosenRows | None
+    held_out: ChosenRows | None
 
 
 def prepare_data(settings: Settings, preprocessor: Preprocessor) -> PreparedData:
-    """Read and encode the rows of `dataset` and `eval_dataset`, or hold out `val_size` of them.
+    """Open the rows of `dataset` and `eval_dataset`, or hold out `val_size` of them, and look at the first.
 
-    Raises DataError that lists every unusable row unless on_bad_row is skip, and where no row is left; UsageError for
-    settings that do not fit one another.
+    Raises DataError that lists every unusable row among them unless on_bad_row is skip, and where none of them can be
+    used; UsageError for settings that do not fit one another.
     """
+    rows = _open_rows(settings)
+    order = _build_order(rows, settings)
+    encoder = Encoder(preprocessor, build_template(preprocessor, settings.data), settings.data)
+    datasets = (*rows.train, *rows.eval)
+    examples = Examples(datasets, encoder, open_cache(encoder, settings.data))
+    builder = ReportBuilder(_describe(rows), cutoff_len=settings.data.cutoff_len)
+    surveyor = Surveyor(
+        builder, examples=examples, preprocessor=preprocessor, template=encoder.template, data=settings.data
+    )
+    first, problems = look_at_first_rows(_first_rows(rows), examples, surveyor)
+    if problems and settings.data.on_bad_row == "stop":
+        raise DataError(describe_problems(problems, num_rows=builder.report().rows_read))
+    _require_usable(rows, builder.report())
+    _warn(surveyor)
+    return PreparedData(
+        datasets=datasets,
+        examples=examples,
+        encoder=encoder,
+        preprocessor=preprocessor,
+        media_inputs=MediaInputs(preprocessor),
+        train=order,
+        held_out=None if rows.held_out is None else EpochOrder(rows.held_out, shuffle=False),
+        first=first,
+        report_builder=builder,
+    )
+
+
+def _open_rows(settings: Settings) -> _Rows:
     data = settings.data
     if data.eval_dataset and data.val_size:
         raise UsageError("eval_dataset and val_size both name rows to hold out; leave one of them out")
-    encoder = Encoder(preprocessor, build_template(preprocessor, data), data)
-    parts = [_encode_datasets(data.dataset, "train", settings, encoder)]
-    if data.eval_dataset:
-        parts.append(_encode_datasets(data.eval_dataset, "eval", settings, encoder))
-    bad = [problem for part in parts for problem in part.bad]
-    num_read = sum(dataset.rows_read for part in parts for dataset in part.datasets)
-    if bad and data.on_bad_row == "stop":
-        raise DataError(describe_problems(bad, num_rows=num_read))
-    for part in parts:
-        _require_rows(part)
-    train, held_out = _split(parts, val_size=data.val_size, seed=settings.training.seed)
-    report = DataReport(
-        datasets=tuple(dataset for part in parts for dataset in part.datasets),
-        train=sum_up(train),
-        eval=None if held_out is None else sum_up(held_out),
-        cut=tuple(row for part in parts for row in part.cut),
-        dropped=tuple(row for part in parts for row in part.dropped),
-        skipped=tuple(bad),
-    )
-    return PreparedData(train, held_out, encoder, Collator(preprocessor), report)
+    if data.streaming and data.val_size:
+        raise UsageError("val_size draws from counted rows, and streaming: true counts none; set eval_dataset")
+    train = open_datasets(data.dataset, settings)
+    counted = settings.model_copy(update={"data": data.model_copy(update={"streaming": False})})
+    held_out = open_datasets(data.eval_dataset, counted, first_number=len(train))
+    if data.val_size:
+        return _Rows(train, (), *hold_out(train, val_size=data.val_size, seed=settings.training.seed))
+    chosen = None if data.streaming else all_rows(train)
+    return _Rows(train, held_out, chosen, all_rows(held_out) if held_out else None)
 
 
-def load_all_rows(names: Sequence[str], settings: Settings) -> LoadedRows:
-    """The rows of datasets `names`, bad ones beside the others whatever on_bad_row says."""
-    data = settings.data.model_copy(update={"on_bad_row": "skip"})
-    return load_conversations(names, data, access=hub_access(settings.model), seed=settings.training.seed)
+def _build_order(rows: _Rows, settings: Settings) -> Order:
+    training = settings.training
+    seed = training.seed if training.data_seed is None else training.data_seed
+    mix, shuffle = read_mix(settings.data), not training.disable_shuffling
+    if rows.chosen is None:
+        return StreamOrder(rows.train, seed=seed, shuffle=shuffle, mix=mix, buffer_size=settings.data.buffer_size)
+    return EpochOrder(rows.chosen, seed=seed, shuffle=shuffle, mix=mix)
 
 
-def _encode_datasets(names: Sequence[str], used_for: str, settings: Settings, encoder: Encoder) -> _Part:
-    rows = load_all_rows(names, settings)
-    parts = [
-        _encode_dataset(counts, conversations, used_for, encoder)
-        for counts, conversations in zip(rows.counts, _per_dataset(rows), strict=True)
+def _describe(rows: _Rows) -> list[DatasetFacts]:
+    counts = [None if rows.chosen is None else dataset.num_rows for dataset in rows.train]
+    train = [DatasetFacts(item.name, item.place, count) for item, count in zip(rows.train, counts, strict=True)]
+    return [*train, *(DatasetFacts(item.name, item.place, item.num_rows, "eval") for item in rows.eval)]
+
+
+def _first_rows(rows: _Rows) -> list[FirstRows]:
+    held_out = [] if rows.held_out is None else _first_chosen(rows.held_out, "eval")
+    if rows.chosen is not None:
+        return [*_first_chosen(rows.chosen, "train"), *held_out]
+    return [*(FirstRows(_first_streamed(dataset), None, "train") for dataset in rows.train), *held_out]
+
+
+def _first_chosen(rows: ChosenRows, used_for: Use) -> list[FirstRows]:
+    """Of the first rows of each dataset those that were chosen, which may be few."""
+    return [
+        FirstRows(
+            [dataset.ref(int(index)) for index in takewhile(lambda index: index < NUM_FIRST_ROWS, indices)],
+            len(indices),
+            used_for,
+        )
+        for dataset, indices in zip(rows.datasets, rows.indices, strict=True)
     ]
-    return _Part(
-        examples=tuple(example for part in parts for example in part.examples),
-        datasets=tuple(dataset for part in parts for dataset in part.datasets),
-        cut=tuple(row for part in parts for row in part.cut),
-        dropped=tuple(row for part in parts for row in part.dropped),
-        bad=(*rows.problems, *(row for part in parts for row in part.bad)),
-    )
 
 
-def _per_dataset(rows: LoadedRows) -> Iterator[Sequence[Conversation]]:
-    start = 0
-    for counts in rows.counts:
-        yield rows.conversations[start : start + counts.num_kept]
-        start += counts.num_kept
+def _first_streamed(dataset: Dataset) -> list[RowRef]:
+    rows = (ref for block in dataset.blocks(rows_per_block=NUM_FIRST_ROWS) for ref in block.refs)
+    return list(islice(rows, NUM_FIRST_ROWS))
 
 
-def _encode_dataset(
-    counts: DatasetCounts, conversations: Iterable[Conversation], used_for: str, encoder: Encoder
-) -> _Part:
-    examples: list[Encoded] = []
-    cut: list[RowProblem] = []
-    dropped: list[RowProblem] = []
-    bad: list[RowProblem] = []
-    for conversation in conversations:
-        try:
-            trace = encoder.trace(conversation)
-        except RowTooLongError as error:
-            dropped.append(RowProblem(conversation.source, error.kind, error.detail))
-        except RowError as error:
-            bad.append(RowProblem(conversation.source, error.kind, error.detail))
-        else:
-            examples.append(trace.encoded)
-            if trace.cut is not None:
-                cut.append(RowProblem(conversation.source, f"{trace.cut.kind} cut", trace.cut.detail))
-    dataset = DatasetReport(
-        name=counts.name,
-        place=counts.place,
-        used_for=used_for,
-        rows_read=counts.num_read,
-        rows_kept=len(examples),
-        cut=len(cut),
-        dropped=len(dropped),
-        skipped=counts.num_bad + len(bad),
-    )
-    return _Part(tuple(examples), (dataset,), tuple(cut), tuple(dropped), tuple(bad))
+def _require_usable(rows: _Rows, report: DataReport) -> None:
+    """Raises DataError where no row looked at can be trained on, or evaluated on."""
+    used = [(rows.train, report.train.rows)]
+    used += [(rows.eval, report.eval.rows if report.eval else 0)] if rows.eval else []
+    for datasets, num_usable in used:
+        if not num_usable:
+            names = ", ".join(dataset.name for dataset in datasets)
+            lost = next(iter((*report.dropped, *report.skipped)), None)
+            first = f"; the first: {lost.examples[0]}" if lost else ""
+            among = "" if report.complete else f" (of the first {NUM_FIRST_ROWS:,})"
+            raise DataError(f"no usable row is left of {names}{among}{first}")
 
 
-def _require_rows(part: _Part) -> None:
-    if part.examples:
-        return
-    names = ", ".join(dataset.name for dataset in part.datasets)
-    first = next(iter((*part.dropped, *part.bad)), None)
-    raise DataError(f"no usable row is left of {names}" + (f"; the first: {first}" if first else ""))
-
-
-def _split(
-    parts: Sequence[_Part], *, val_size: float, seed: int
-) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...] | None]:
-    if len(parts) > 1:
-        return parts[0].examples, parts[1].examples
-    if not val_size:
-        return parts[0].examples, None
-    return hold_out(parts[0].examples, val_size=val_size, seed=seed)
-
-
-def hold_out(
-    examples: Sequence[Encoded], *, val_size: float, seed: int
-) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
-    """(train, held out), each in the order of `examples`, drawn by `seed`.
-
-    `val_size` below 1 is a share (rounded up), else a number of rows. A row that stands in `examples` several times
-    (num_samples) is held out once or not at all: the two never share a row. Raises UsageError if no row is left to
-    train on.
-    """
-    rows = list(dict.fromkeys(example.source for example in examples))
-    count = math.ceil(val_size * len(rows)) if val_size < 1 else int(val_size)
-    if count >= len(rows):
-        raise UsageError(f"val_size {val_size:g} holds out all of the {len(rows)} rows; lower it")
-    chosen = {rows[index] for index in np.random.default_rng([seed, 1]).permutation(len(rows))[:count]}
-    held_out = {example.source: example for example in reversed(examples) if example.source in chosen}
-    return (
-        tuple(example for example in examples if example.source not in chosen),
-        tuple(held_out[source] for source in rows if source in chosen),
-    )
+def _warn(surveyor: Surveyor) -> None:
+    """Say at once what would waste the run."""
+    for finding in find(surveyor.survey()):
+        if finding.severity != "note":
+            log.warning(str(finding))

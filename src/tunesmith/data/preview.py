@@ -15,16 +15,17 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tunesmith.config.settings import Settings
+from tunesmith.data.dataset import Dataset, open_datasets
 from tunesmith.data.encode import Encoder, RowTooLongError, Trace, build_template
 from tunesmith.data.encoded import IGNORED
-from tunesmith.data.prepare import load_all_rows
 from tunesmith.data.problem import RowError, RowProblem
 from tunesmith.data.spans import runs_of, tokens_in
 from tunesmith.errors import UsageError
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.processor import Preprocessor, load_preprocessor
 
 _GREEN, _BLUE, _DIM, _PLAIN = "\033[32m", "\033[34m", "\033[2m", "\033[0m"
 _FEWEST_ABBREVIATED = 4
+_ROWS_AT_A_TIME = 16
 _SEPARATOR = re.compile("[\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -50,26 +51,31 @@ class Segment:
 def preview_rows(settings: Settings, limit: int) -> Iterator[PreviewedRow | RowProblem]:
     """The first `limit` usable rows of `dataset` (of `eval_dataset` if there is no other); unusable ones on the way.
 
-    Rows that cannot even be read come first. Raises UsageError and DataError as a training would.
+    Reads no further than that, however many rows there are. Raises UsageError and DataError as a training would.
     """
     names = settings.data.dataset or settings.data.eval_dataset
     if not names:
         raise UsageError("no dataset is given; set `dataset: NAME` or the path of a file")
     preprocessor = load_preprocessor(settings.model, settings.media)
     encoder = Encoder(preprocessor, build_template(preprocessor, settings.data), settings.data)
-    rows = load_all_rows(names, settings)
-    yield from rows.problems
+    data = settings.data.model_copy(update={"streaming": True})  # without the pass over all files that finds their rows
     shown = 0
-    for conversation in rows.conversations:
-        if shown == limit:
-            return
-        try:
-            trace = encoder.trace(conversation)
-        except RowError as error:
-            yield RowProblem(conversation.source, error.kind, error.detail)
-        else:
-            shown += 1
-            yield PreviewedRow(trace, preprocessor.tokenizer)
+    for dataset in open_datasets(names, settings.model_copy(update={"data": data})):
+        for row in trace_rows(dataset, encoder, preprocessor):
+            yield row
+            shown += isinstance(row, PreviewedRow)
+            if shown == limit:
+                return
+
+
+def trace_rows(dataset: Dataset, encoder: Encoder, preprocessor: Preprocessor) -> Iterator[PreviewedRow | RowProblem]:
+    """The rows of `dataset` in the order of its files, each when it is asked for."""
+    for block in dataset.blocks(rows_per_block=_ROWS_AT_A_TIME):
+        for ref in block.refs:
+            try:
+                yield PreviewedRow(encoder.trace(dataset.conversation(ref)), preprocessor.tokenizer)
+            except RowError as error:
+                yield RowProblem(dataset.source(ref), error.kind, error.detail)
 
 
 def is_left_out(problem: RowProblem) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tunesmith.chat.message import RowSource
 from tunesmith.errors import DataError
@@ -22,6 +23,14 @@ class RowError(DataError):
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers send it: restored without __init__, whose arguments are not those of Exception."""
+        return _restore, (type(self), *self.args), self.__dict__
+
+
+def _restore(kind: type[RowError], *args: object) -> RowError:
+    return kind.__new__(kind, *args)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from tunesmith import log
 from tunesmith.data.spans import Span, overlaps, tokens_in
+from tunesmith.data.word_memory import remember_words
 from tunesmith.errors import ModelError
 from tunesmith.models.processor import Preprocessor
 
@@ -59,15 +60,15 @@ class TextTokenizer:
         self._is_control[list(self._control.values())] = True
         # Unknown characters become the unknown token without anyone spelling it.
         self._never_made = set(self._control.values()) - {tokenizer.unk_token_id}
+        self._words = remember_words(tokenizer)
+        self._is_never_wrapped = not tokenizer("", add_special_tokens=True)["input_ids"]
 
     def encode(self, text: str, *, literal: Sequence[Span] = ()) -> Tokens:
         """Ids of `text`. `literal` are the spans that came from a row, not from the template.
 
         Raises ModelError if the tokenizer makes a control token even of plain text.
         """
-        encoding = self._tokenizer(text, add_special_tokens=self.adds_special_tokens(text), return_offsets_mapping=True)
-        ids = np.asarray(encoding["input_ids"], dtype=np.int64)
-        raw = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        ids, raw = self._encode_whole(text)
         control = np.flatnonzero(self._is_control[ids])
         spelled = control[self._spelled(text, ids[control], raw[control], literal)]
         if len(spelled):
@@ -77,6 +78,15 @@ class TextTokenizer:
             )
             ids, raw = self._encode_apart(text, ids, raw, owned=np.setdiff1d(control, spelled), spelled=spelled)
         return Tokens(ids.astype(np.int32), _without_gaps(raw), spelled=len(spelled) > 0)
+
+    def _encode_whole(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (T,) of `text` and the characters (T, 2) that the tokenizer says they stand for."""
+        adds_special_tokens = self.adds_special_tokens(text)
+        if self._words is not None and (self._is_never_wrapped or not adds_special_tokens):
+            return self._words.encode(text)
+        encoding = self._tokenizer(text, add_special_tokens=adds_special_tokens, return_offsets_mapping=True)
+        ids = np.asarray(encoding["input_ids"], dtype=np.int64)
+        return ids, np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
 
     def adds_special_tokens(self, text: str) -> bool:
         """Whether the tokenizer adds its BOS and EOS: as transformers' `apply_chat_template` decides it.
@@ -169,7 +179,7 @@ def _without_gaps(raw: np.ndarray) -> np.ndarray:
 
     GPT-2-like tokenizers report ` cat` as `cat`, and a token of nothing but whitespace as empty.
     """
-    if not len(raw):
+    if not len(raw) or (raw[0, 0] == 0 and (raw[1:, 0] <= raw[:-1, 1]).all()):
         return raw
     reached = np.concatenate(([0], np.maximum.accumulate(raw[:-1, 1])))
     return np.stack((np.minimum(raw[:, 0], reached), raw[:, 1]), axis=1)

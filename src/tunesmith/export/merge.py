@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tunesmith.errors import ModelError
 from tunesmith.export.adapter import AdapterMerge
 from tunesmith.export.keys import map_keys
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_keys, read_tensors, stored_format
-from tunesmith.models.load import is_multimodal, load_config
+from tunesmith.models.load import load_config, model_class_of
 from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.weight_files import weight_files
 
@@ -85,9 +85,9 @@ def num_embedding_rows(base: Path) -> int:
 def build_skeleton(base: Path) -> PreTrainedModel:
     """The model of a folder with shapes and names but no memory (torch's meta device)."""
     config = load_config(base)
-    auto: Any = AutoModelForImageTextToText if is_multimodal(config) else AutoModelForCausalLM
+    model_class: Any = model_class_of(config, base)
     with quiet_transformers(), torch.device("meta"):
-        model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel = model_class._from_config(config, dtype=torch.float32)
     model.tie_weights()
     return model
 

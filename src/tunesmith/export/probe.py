@@ -10,8 +10,10 @@ from PIL import Image
 from tunesmith.chat.dialect import places_media
 from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.settings import Settings
-from tunesmith.data.collate import Batch, Collator
+from tunesmith.data.batch import Batch
+from tunesmith.data.collate import Collator
 from tunesmith.data.encoded import IGNORED, Encoded
+from tunesmith.data.media_inputs import MediaInputs
 from tunesmith.infer.open import build_encoder
 from tunesmith.models.processor import Preprocessor
 
@@ -29,7 +31,8 @@ def build_probe(preprocessor: Preprocessor, settings: Settings) -> tuple[Batch, 
         sees = preprocessor.processor is not None and places_media(encoder.template, "user", "image")
         encoded = encoder.encode(_conversation(with_picture=sees))
     name = f"{len(encoded)} tokens{' with an image' if encoded.media else ''}"
-    return Collator(preprocessor)([encoded]), name
+    media = [item for item in encoded.media if isinstance(item, Media)]
+    return Collator(preprocessor, MediaInputs(preprocessor), packed=False)([encoded], [media]), name
 
 
 def _conversation(*, with_picture: bool) -> Conversation:

@@ -15,9 +15,11 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tunesmith.chat.dialect import places_media
-from tunesmith.chat.message import Conversation, MediaKind
-from tunesmith.data.collate import Batch, Collator
+from tunesmith.chat.message import Conversation, Media, MediaKind
+from tunesmith.data.batch import Batch
+from tunesmith.data.collate import Collator
 from tunesmith.data.encode import Encoder
+from tunesmith.data.media_inputs import MediaInputs
 from tunesmith.errors import ModelError
 from tunesmith.infer.detokenize import decode_pieces
 from tunesmith.infer.end_of_turn import end_of_turn_id
@@ -43,7 +45,7 @@ class TransformersEngine:
         self._tokenizer: Any = preprocessor.tokenizer
         self._takes_images = preprocessor.processor is not None and places_media(encoder.template, "user", "image")
         self._encoder = encoder
-        self._collator = Collator(preprocessor)
+        self._collator = Collator(preprocessor, MediaInputs(preprocessor), packed=False)
         tokenizer, own = self._tokenizer, self._model.generation_config
         self._stop_ids = (
             {end_of_turn_id(preprocessor, encoder.template)} | as_ids(tokenizer.eos_token_id) | as_ids(own.eos_token_id)
@@ -77,7 +79,9 @@ class TransformersEngine:
         return kind == "image" and self._takes_images
 
     def _prompt(self, conversation: Conversation) -> Batch:
-        return self._collator([self._encoder.encode_prompt(conversation)]).to(self._model.device)
+        prompt = self._encoder.encode_prompt(conversation)
+        media = [item for item in prompt.media if isinstance(item, Media)]  # none stands in a row of a dataset
+        return self._collator([prompt], [media]).to(self._model.device)
 
     def _generate(
         self,

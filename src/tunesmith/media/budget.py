@@ -1,8 +1,11 @@
-"""`image_min_pixels` and `image_max_pixels`: the size an image is brought to before the model's processor sees it.
+"""Pixel budgets: the size an image or a frame is brought to before the model's processor sees it.
+
+`image_min_pixels` and `image_max_pixels` for images; `video_min_pixels` and `video_max_pixels` for each frame of a
+video, where `read_frames(media, indices, size=budget_size(info.size, …))` applies it while decoding.
 
 The rule is LLaMA-Factory's (`mm_plugin._preprocess_image`): both sides are scaled by the square root of the ratio of
 areas and cut to whole pixels. The collator and the counting of media tokens both come through `budget_size`, so they
-cannot disagree. Without the two settings nothing is resized here; the processor has its own limits.
+cannot disagree. Without the settings nothing is resized here; the processor has its own limits.
 """
 
 from __future__ import annotations

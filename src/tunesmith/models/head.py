@@ -64,10 +64,7 @@ class LanguageHead:
 
         Raises RuntimeError if the head is not called exactly once.
         """
-        received = _Received(positions=1)
-        with _hooked(self.module, received):
-            model(**inputs)
-        return received.hidden
+        return observe_hidden_states(model, self.module, inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +79,8 @@ def find_head(model: nn.Module, inputs: Mapping[str, Any]) -> LanguageHead | Hea
 
     inputs: keyword arguments of the model's forward, a batch as training has it. One forward without gradient.
     """
-    inner = _transformers_model(model)
-    module = inner.get_output_embeddings() if inner is not None else None  # type: ignore[no-untyped-call]
-    if inner is None or not isinstance(module, nn.Module):
+    inner, module = _transformers_model(model), find_output_embedding(model)
+    if inner is None or module is None:
         return HeadUnproven("it names no output embedding")
     try:
         hidden, logits = _probe(model, module, inputs)
@@ -97,6 +93,24 @@ def find_head(model: nn.Module, inputs: Mapping[str, Any]) -> LanguageHead | Hea
         if _equal(head, hidden, logits):
             return head
     return HeadUnproven("its logits are not those of its output embedding with the scaling in its config")
+
+
+def find_output_embedding(model: nn.Module) -> nn.Module | None:
+    """The module that makes the logits, by transformers' word for it; PEFT's wrapper is looked through."""
+    inner = _transformers_model(model)
+    module = inner.get_output_embeddings() if inner is not None else None  # type: ignore[no-untyped-call]
+    return module if isinstance(module, nn.Module) else None
+
+
+def observe_hidden_states(model: nn.Module, module: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    """Run `model` and return what its head, `module`, receives: (B, T, H) with the graph.
+
+    The head computes one position only. Raises RuntimeError if it is not called exactly once.
+    """
+    received = _Received(positions=1)
+    with _hooked(module, received):
+        model(**inputs)
+    return received.hidden
 
 
 def _transformers_model(model: nn.Module) -> PreTrainedModel | None:

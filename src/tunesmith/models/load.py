@@ -15,6 +15,7 @@ from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
     AutoConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -67,22 +68,34 @@ def require_name(model: ModelSettings) -> str:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The model's config. Raises ModelError if transformers has no class of its own for it."""
+    """The config of the model that trains. Raises ModelError if transformers has no class of its own for it.
+
+    Of models made of several (Qwen2.5-Omni: one that thinks, one that talks) it is the one that answers in text.
+    """
     content = check_config(folder)
     model_type = content.get("model_type")
     if model_type not in CONFIG_MAPPING:
         raise ModelError(_no_native_class(folder, model_type, needs_code="auto_map" in content))
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with quiet_transformers():
+            config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be understood: {error}") from error
+    config = _that_answers(config)
     model_class_of(config, folder)
     return config
 
 
 def is_multimodal(config: PretrainedConfig) -> bool:
-    """Whether transformers lists the model as one that reads images beside text."""
-    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    """Whether transformers lists the model as one that reads images or sound beside text."""
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+
+def _that_answers(config: PretrainedConfig) -> PretrainedConfig:
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return config
+    inner: list[PretrainedConfig] = [getattr(config, name) for name in config.sub_configs]
+    return next((part for part in inner if type(part) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING), config)
 
 
 def _no_native_class(folder: Path, model_type: object, *, needs_code: bool) -> str:
@@ -98,15 +111,19 @@ def _no_native_class(folder: Path, model_type: object, *, needs_code: bool) -> s
 
 
 def model_class_of(config: PretrainedConfig, folder: Path) -> type[PreTrainedModel]:
-    """The class for a config, the one that reads images first where a type has both."""
-    tables: tuple[Any, ...] = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING)
+    """The class for a config, the one that reads media first where a type has both."""
+    tables: tuple[Any, ...] = (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING,
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+    )
     for table in tables:
         if type(config) in table:
             found: type[PreTrainedModel] = table[type(config)]
             return found
     raise ModelError(
-        f"{folder} is of model type {config.model_type!r}, which is neither a causal language model nor an "
-        "image-text-to-text model in transformers"
+        f"{folder} is of model type {config.model_type!r}, which is neither a causal language model nor one "
+        "that reads images or sound beside text in transformers"
     )
 
 

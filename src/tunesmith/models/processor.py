@@ -1,43 +1,55 @@
-"""A model's tokenizer and, where it reads images, its processor, set up as the settings say.
+"""A model's tokenizer and, where it reads media, its processor, set up as the settings say.
 
 The processor is the model's own; only its limits (pixels, tiles) are set here. Knows nothing of rows or batches.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
 
 from tunesmith import log
+from tunesmith.chat.message import MediaKind
 from tunesmith.config.model import MediaSettings, ModelSettings
-from tunesmith.errors import ModelError
+from tunesmith.errors import DataError, ModelError, UsageError
 from tunesmith.models.image_limits import limit_images
 from tunesmith.models.load import is_multimodal, load_config, require_name
 from tunesmith.models.locate import locate
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.video_limits import limit_frames, settle_frame_cap
 from tunesmith.models.vocabulary import add_tokens
 from tunesmith.models.weight_files import check_tokenizer
+
+_PARTS: dict[MediaKind, str] = {
+    "image": "image_processor",
+    "video": "video_processor",
+    "audio": "feature_extractor",
+}
+_SPOKEN: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessor:
     """What turns text and media into a model's input.
 
-    tokenizer:   always there, with a padding token
-    processor:   for multimodal models; its tokenizer is `tokenizer`
-    pre_shrinks: image_max_pixels and image_min_pixels must be applied before the processor sees an image, because
-                 it has no pixel budget of its own; False where the processor was given them
-    image_min_pixels, image_max_pixels: the two settings, for whoever applies them before the processor
+    tokenizer:          always there, with a padding token
+    processor:          for multimodal models; its tokenizer is `tokenizer`
+    media:              the settings that say how media are read
+    pre_shrinks_images: image_max_pixels and image_min_pixels must be applied before the processor sees an image,
+                        because it has no pixel budget of its own; False where the processor was given them
+    pre_shrinks_videos: the same for frames, video_max_pixels and video_min_pixels
+    video_size:         the option `size` of every call with videos; None leaves the processor's own
     """
 
     tokenizer: PreTrainedTokenizerBase
     processor: ProcessorMixin | None
-    pre_shrinks: bool = False
-    image_min_pixels: int | None = None
-    image_max_pixels: int | None = None
+    media: MediaSettings = field(default_factory=MediaSettings)
+    pre_shrinks_images: bool = False
+    pre_shrinks_videos: bool = False
+    video_size: dict[str, int] | None = None
 
     @property
     def chat_template(self) -> str | None:
@@ -50,6 +62,40 @@ class Preprocessor:
     def special_tokens(self) -> dict[str, str]:
         """`bos_token`, `eos_token` and so on, as chat templates see them."""
         return {name: token for name, token in self.tokenizer.special_tokens_map.items() if isinstance(token, str)}
+
+    @property
+    def kinds(self) -> tuple[MediaKind, ...]:
+        """The kinds of media that the model takes."""
+        return tuple(kind for kind, part in _PARTS.items() if self._placeholder(kind) and hasattr(self.processor, part))
+
+    def placeholder(self, kind: MediaKind) -> str:
+        """What a chat template writes where a medium of `kind` stands. Raises DataError if the model takes none."""
+        self.require(kind)
+        return str(self._placeholder(kind))
+
+    def require(self, kind: MediaKind) -> None:
+        """Raise DataError if the model takes no media of `kind`."""
+        if kind not in self.kinds:
+            raise DataError(
+                f"the row has {_SPOKEN[kind]}, but this model takes {_join(self.kinds)}; take a model that does, or "
+                f"rows without {kind}"
+            )
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second that the model hears. Only for models that take audio."""
+        extractor: Any = self.processor.feature_extractor if self.processor is not None else None
+        return int(extractor.sampling_rate)
+
+    @property
+    def max_audio_samples(self) -> int | None:
+        """Samples after which the model's feature extractor cuts a clip off; None if it says of none."""
+        extractor: Any = self.processor.feature_extractor if self.processor is not None else None
+        return int(extractor.n_samples) if hasattr(extractor, "n_samples") else None
+
+    def _placeholder(self, kind: MediaKind) -> str | None:
+        token: str | None = getattr(self.processor, f"{kind}_token", None)
+        return token
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's and the processor's files into `folder`, in the Hugging Face layout.
@@ -91,12 +137,27 @@ def read_preprocessor(folder: Path, *, media: MediaSettings) -> Preprocessor:
         _ensure_padding(loaded)
         return Preprocessor(loaded, None)
     _ensure_padding(loaded.tokenizer)
-    return Preprocessor(
-        loaded.tokenizer,
-        loaded,
-        pre_shrinks=limit_images(loaded, media),
-        image_min_pixels=media.image_min_pixels,
-        image_max_pixels=media.image_max_pixels,
+    return _limited(loaded, media)
+
+
+def _limited(processor: Any, media: MediaSettings) -> Preprocessor:
+    """The processor with the settings' limits. Raises UsageError for settings it contradicts."""
+    bare = Preprocessor(processor.tokenizer, processor, media)
+    if "audio" in bare.kinds and media.audio_sampling_rate not in (None, bare.sampling_rate):
+        raise UsageError(
+            f"audio_sampling_rate is {media.audio_sampling_rate}, but this model hears {bare.sampling_rate} samples a "
+            "second; leave the key out"
+        )
+    video_size = None
+    if "video" in bare.kinds:
+        settle_frame_cap(processor.video_processor)
+        video_size = limit_frames(processor.video_processor, media)
+    limited = media.video_max_pixels is not None or media.video_min_pixels is not None
+    return replace(
+        bare,
+        pre_shrinks_images=hasattr(processor, "image_processor") and limit_images(processor, media),
+        pre_shrinks_videos=limited and video_size is None,
+        video_size=video_size,
     )
 
 
@@ -110,7 +171,13 @@ def _read(auto_class: type[AutoProcessor] | type[AutoTokenizer], folder: Path) -
             return auto_class.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:
         raise ModelError(f"the processor of {folder} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:
+        # the library below fast tokenizers raises nothing more specific for a damaged vocabulary
+        if not isinstance(error, OSError | ValueError | TypeError | KeyError | AttributeError) and (
+            type(error) is not Exception
+        ):
+            raise
+        check_tokenizer(folder, thoroughly=True)
         raise ModelError(
             f"the tokenizer or processor in {folder} cannot be loaded: {error}; its files may be incomplete, or need "
             "code from the folder, which Tunesmith does not run"
@@ -122,3 +189,8 @@ def _ensure_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
         log.note_once(f"the tokenizer has no padding token; {tokenizer.eos_token} is used")
+
+
+def _join(kinds: tuple[MediaKind, ...]) -> str:
+    """`images and videos`; `only text` for none."""
+    return " and ".join(_SPOKEN[kind] for kind in kinds) or "only text"

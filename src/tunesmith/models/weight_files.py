@@ -7,6 +7,7 @@ raises ModelError that names the file and the cure. Nothing here loads a tensor 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from tunesmith.errors import ModelError
 _LFS_POINTER = b"version https://git-lfs"
 _HEADER_LIMIT_BYTES = 100_000_000
 """The largest header the safetensors format allows."""
+
+_LARGE_BYTES = 1_000_000
+"""From here on reading a JSON file costs a tenth of a second and more."""
+
+_END_BYTES = 64
 
 _SAFETENSORS = ("model.safetensors.index.json", "model.safetensors")
 _OLDER = ("pytorch_model.bin.index.json", "pytorch_model.bin")
@@ -44,8 +50,11 @@ def check_weights(folder: Path) -> None:
         check_weight_file(file)
 
 
-def check_tokenizer(folder: Path) -> None:
-    """Raise ModelError if `folder` has no tokenizer, or only a git-lfs pointer to one."""
+def check_tokenizer(folder: Path, *, thoroughly: bool = False) -> None:
+    """Raise ModelError if `folder` has no tokenizer, only a git-lfs pointer to one, or one that was cut off.
+
+    A vocabulary is megabytes of JSON, so it is parsed only `thoroughly`: to say why loading it failed.
+    """
     present = [folder / name for name in _TOKENIZERS if (folder / name).is_file()]
     if not present:
         raise ModelError(
@@ -54,8 +63,14 @@ def check_tokenizer(folder: Path) -> None:
         )
     for file in [*present, *_optional(folder, "tokenizer_config.json", "preprocessor_config.json")]:
         _refuse_pointer(file)
-        if file.suffix == ".json":
+        if file.suffix == ".json" and (thoroughly or file.stat().st_size < _LARGE_BYTES or not _ends_as_json(file)):
             read_json(file)
+
+
+def _ends_as_json(file: Path) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(-_END_BYTES, os.SEEK_END)
+        return stream.read().rstrip().endswith(b"}")
 
 
 def weight_files(folder: Path) -> list[Path]:

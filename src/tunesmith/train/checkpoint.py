@@ -28,6 +28,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tunesmith.errors import RunError
 from tunesmith.models.load import load_config, read_pretrained
 from tunesmith.train.folder.atomic import write_text, writing_folder
+from tunesmith.train.steps.schedule import Pace
 from tunesmith.train.steps.state import TrainState
 from tunesmith.train.steps.step import Stepper
 
@@ -38,16 +39,27 @@ _PROGRESS, _WEIGHTS, _OPTIMIZER = "progress.json", "weights.safetensors", "optim
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """state: the counters; identity: what a resumed run must have in common with this one; settings: flat, for telling
-    what else changed."""
+    """What a checkpoint holds beside weights and optimiser.
+
+    state:    place and counters
+    identity: what a resumed run must have in common with this one
+    settings: flat, for telling what else changed
+    report:   the state of the data report
+    """
 
     state: TrainState
     identity: Mapping[str, Any]
     settings: Mapping[str, Any]
+    report: Mapping[str, Any]
 
 
 def write_checkpoint(
-    folder: Path, *, write_model: Callable[[Path], None], stepper: Stepper | None, progress: Progress
+    folder: Path,
+    *,
+    write_model: Callable[[Path], None],
+    stepper: Stepper | None,
+    progress: Progress,
+    pace: Pace | None = None,
 ) -> None:
     """Write `folder` whole or not at all. `stepper` None leaves the trainer's part out (save_only_model).
 
@@ -60,7 +72,7 @@ def write_checkpoint(
             trainer.mkdir()
             if isinstance(stepper.forward.model, PeftModel):
                 save_file(_changing_tensors(stepper.forward.model), trainer / _WEIGHTS)
-            torch.save(_optimizer_state(stepper), trainer / _OPTIMIZER)
+            torch.save(_optimizer_state(stepper, pace), trainer / _OPTIMIZER)
             write_text(trainer / _PROGRESS, _dump(progress))
 
 
@@ -76,11 +88,19 @@ def read_progress(folder: Path) -> Progress:
             "adapter_name_or_path (an adapter) or model_name_or_path (a model)"
         )
     content = json.loads(file.read_text(encoding="utf-8"))
-    return Progress(TrainState.from_json(content["state"]), content["identity"], content["settings"])
+    if "report" not in content:
+        raise RunError(
+            f"resume_from_checkpoint: {folder} was written by an earlier version of Tunesmith that ordered rows "
+            "otherwise, so the run cannot go on exactly. Start a new run from its weights"
+        )
+    state = TrainState.from_json(content["state"])
+    return Progress(state, content["identity"], content["settings"], content["report"])
 
 
-def restore(folder: Path, stepper: Stepper) -> None:
+def restore(folder: Path, stepper: Stepper, *, pace: Pace | None = None) -> None:
     """Load weights, optimiser, schedule and scaler; what the settings say of them stays as it is in `stepper`.
+
+    pace: what the schedule goes by, where not by steps
 
     Raises RunError where they do not fit or are damaged.
     """
@@ -89,6 +109,8 @@ def restore(folder: Path, stepper: Stepper) -> None:
         _load_tensors(stepper.forward.model, _kept_tensors(folder, stepper.forward.model))
         kept = torch.load(trainer / _OPTIMIZER, map_location="cpu", weights_only=True)
         _restore_optimizer(stepper.optimizer, kept["optimizer"])
+        if pace is not None:
+            pace.ahead = kept["pace"]
         _restore_schedule(stepper.scheduler, kept["scheduler"], stepper.optimizer)
         stepper.scaler.load_state_dict(kept["scaler"])
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, ValueError) as error:
@@ -145,8 +167,9 @@ def _load_tensors(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
             targets[name].copy_(tensor)
 
 
-def _optimizer_state(stepper: Stepper) -> dict[str, Any]:
+def _optimizer_state(stepper: Stepper, pace: Pace | None) -> dict[str, Any]:
     return {
+        "pace": 0.0 if pace is None else pace.reached,
         "optimizer": stepper.optimizer.state_dict(),
         "scheduler": stepper.scheduler.state_dict(),
         "scaler": stepper.scaler.state_dict(),
@@ -158,5 +181,6 @@ def _dump(progress: Progress) -> str:
         "state": progress.state.to_json(),
         "identity": dict(progress.identity),
         "settings": dict(progress.settings),
+        "report": dict(progress.report),
     }
     return json.dumps(content, indent=1, ensure_ascii=False)

@@ -17,9 +17,10 @@ from tunesmith.models.tuning import attach_adapters
 from tunesmith.train.folder.atomic import explained, write_text
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
+from tunesmith.train.padding_free import find_packing
+from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
 from tunesmith.train.result import TrainResult
 from tunesmith.train.steps.evaluation import Evaluation, evaluate
-from tunesmith.train.steps.feed import loader_over
 from tunesmith.train.steps.forward import Forward
 
 RESULTS = "eval_results.json"
@@ -52,20 +53,14 @@ def evaluate_only(settings: Settings) -> TrainResult:
 def _evaluate(settings: Settings) -> Evaluation:
     preprocessor = load_preprocessor(settings.model, settings.media)
     data = prepare_data(_only_held_out(settings), preprocessor)
-    examples = data.train if settings.data.eval_dataset else data.eval
-    if not examples:
+    rows = data.train if settings.data.eval_dataset else data.held_out
+    if rows is None:
         raise UsageError("do_eval: true, but no row is held out; set eval_dataset or val_size")
     model = attach_adapters(load_model(settings, trains=False), settings)
     forward = Forward(model, build_objective(settings), choose_precision(settings), model.device)
-    batches = loader_over(
-        examples,
-        data.collator,
-        range(len(examples)),
-        training=settings.training,
-        batch_size=settings.training.per_device_eval_batch_size,
-        pin_memory=model.device.type == "cuda",
-    )
-    return evaluate(forward, batches)
+    packing = find_packing(forward, data, settings)
+    pipeline = build_held_out_pipeline(data, rows, settings, packing=packing, device=model.device)
+    return evaluate(forward, held_out_batches(pipeline))
 
 
 def _only_held_out(settings: Settings) -> Settings:
@@ -73,6 +68,11 @@ def _only_held_out(settings: Settings) -> Settings:
     data = settings.data
     if not data.eval_dataset:
         return settings
+    changes = {"dataset": data.eval_dataset, "eval_dataset": (), "val_size": 0.0, "streaming": False}
+    changes |= {"mix_strategy": "concat", "interleave_probs": ()}
     return settings.model_copy(
-        update={"data": data.model_copy(update={"dataset": data.eval_dataset, "eval_dataset": (), "val_size": 0.0})}
+        update={
+            "data": data.model_copy(update=changes),
+            "training": settings.training.model_copy(update={"disable_shuffling": True}),
+        }
     )

@@ -10,9 +10,11 @@ from typing import Any
 
 from tunesmith import log
 from tunesmith.config.training import TrainingSettings
+from tunesmith.train.account import RowAccount
 from tunesmith.train.checkpoint import TRAINER, Progress, write_checkpoint
 from tunesmith.train.folder.atomic import move_files, remove_folder, writing_folder
 from tunesmith.train.folder.run_folder import RunFolder
+from tunesmith.train.steps.schedule import Pace
 from tunesmith.train.steps.state import TrainState
 from tunesmith.train.steps.step import Stepper
 
@@ -28,6 +30,8 @@ class Keeper:
     write_model: Callable[[Path], None]
     identity: Mapping[str, Any]
     settings: Mapping[str, Any]
+    account: RowAccount
+    pace: Pace | None = None
     _written: tuple[int, int] | None = field(default=None, init=False)
 
     def save(self) -> Path:
@@ -39,14 +43,17 @@ class Keeper:
                 place,
                 write_model=self.write_model,
                 stepper=None if self.training.save_only_model else self.stepper,
-                progress=Progress(self.state, self.identity, self.settings),
+                progress=Progress(self.state, self.identity, self.settings, self.account.to_json()),
+                pace=self.pace,
             )
+            self.account.write(self.folder.data_report)
             self._written = now
         self._drop_oldest()
         return place
 
     def finish(self) -> None:
         """Put the model at the root: the best checkpoint's where load_best_model_at_end asks for it, else as it is."""
+        self.account.write(self.folder.data_report)
         best = self.state.best_step
         source = self.folder.checkpoint(best) if best is not None and self.training.load_best_model_at_end else None
         final = self.folder.path / "final"

@@ -9,24 +9,34 @@ from typing import Any
 
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten
+from tunesmith.data.pipeline import Pipeline
 from tunesmith.data.prepare import PreparedData, prepare_data
+from tunesmith.data.report_builder import ReportBuilder
 from tunesmith.errors import UsageError
+from tunesmith.models.compiling import compile_layers
 from tunesmith.models.load import require_name
 from tunesmith.models.locate import locate
+from tunesmith.models.packing import Packing
 from tunesmith.models.processor import Preprocessor, load_preprocessor
 from tunesmith.models.saving import save_trained
 from tunesmith.models.weight_files import weight_files
+from tunesmith.train.account import RowAccount
 from tunesmith.train.best import require_known_metric
 from tunesmith.train.checkpoint import Progress, read_progress, restore
-from tunesmith.train.folder.fingerprint import fingerprint_examples, fingerprint_files
+from tunesmith.train.folder.fingerprint import fingerprint_data, fingerprint_files
 from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings
 from tunesmith.train.folder.lock import refuse_busy
 from tunesmith.train.folder.resume import find_checkpoint, require_place
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
+from tunesmith.train.padding_free import find_packing
+from tunesmith.train.pipelines import build_training_pipeline
 from tunesmith.train.samples import parse_questions
-from tunesmith.train.setup import Model, build_stepper, load_trained_model
-from tunesmith.train.steps.plan import StepPlan, plan_steps
+from tunesmith.train.setup import Model, build_forward, build_stepper, load_trained_model
+from tunesmith.train.steps.parallel import SingleProcess
+from tunesmith.train.steps.plan import StepPlan, plan_steps, require_an_end
+from tunesmith.train.steps.schedule import Pace
+from tunesmith.train.steps.sizing import size_epochs
 from tunesmith.train.steps.state import TrainState
 from tunesmith.train.steps.step import Stepper
 from tunesmith.train.trackers.table import wanted_trackers
@@ -34,7 +44,12 @@ from tunesmith.train.trackers.table import wanted_trackers
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """`checkpoint` is where the run goes on from, None for a new one; `state` is at its step."""
+    """What a run is made of.
+
+    checkpoint: where the run goes on from, None for a new one; `state` and `account` are at its step
+    packing:    how the model takes examples without padding, None where they are padded
+    pace:       what the schedule goes by where the number of steps is an estimate
+    """
 
     settings: Settings
     folder: RunFolder
@@ -42,15 +57,31 @@ class PreparedRun:
     preprocessor: Preprocessor
     data: PreparedData
     model: Model
+    packing: Packing | None
+    pipeline: Pipeline
     plan: StepPlan
     stepper: Stepper
+    pace: Pace | None
     state: TrainState
+    account: RowAccount
     identity: Mapping[str, Any]
 
     def write_model(self, folder: Path) -> None:
         """Model or adapter, with its tokenizer or processor."""
         save_trained(self.model, folder)
         self.preprocessor.save(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trainable:
+    """The model and what follows from what it can do."""
+
+    model: Model
+    packing: Packing | None
+    pipeline: Pipeline
+    plan: StepPlan
+    stepper: Stepper
+    pace: Pace | None
 
 
 def prepare_run(settings: Settings) -> PreparedRun:
@@ -69,13 +100,25 @@ def prepare_run(settings: Settings) -> PreparedRun:
     identity = _identify(settings, data)
     if progress is not None:
         _require_fit(progress, identity, settings)
-    plan = plan_steps(settings.training, num_examples=len(data.train))
-    model = load_trained_model(settings)
-    stepper = build_stepper(model, settings, plan=plan)
+    trainable = _load(settings, data)
     if checkpoint is not None:
-        restore(checkpoint, stepper)
-    state = progress.state if progress else TrainState()
-    return PreparedRun(settings, folder, checkpoint, preprocessor, data, model, plan, stepper, state, identity)
+        restore(checkpoint, trainable.stepper, pace=trainable.pace)
+    return PreparedRun(
+        settings=settings,
+        folder=folder,
+        checkpoint=checkpoint,
+        preprocessor=preprocessor,
+        data=data,
+        model=trainable.model,
+        packing=trainable.packing,
+        pipeline=trainable.pipeline,
+        plan=trainable.plan,
+        stepper=trainable.stepper,
+        pace=trainable.pace,
+        state=progress.state if progress else TrainState(),
+        account=_open_account(data, progress),
+        identity=identity,
+    )
 
 
 def require_folder(settings: Settings) -> RunFolder:
@@ -90,7 +133,29 @@ def _check_early(settings: Settings) -> None:
     build_objective(settings)
     parse_questions(settings.training.sample_prompts)
     require_known_metric(settings.training)
+    require_an_end(settings.training, streaming=settings.data.streaming)
     wanted_trackers(settings.tracking)
+
+
+def _load(settings: Settings, data: PreparedData) -> _Trainable:
+    model = load_trained_model(settings)
+    parallel = SingleProcess()
+    forward = build_forward(model, settings, parallel)
+    packing = find_packing(forward, data, settings)
+    if settings.training.torch_compile:
+        compile_layers(model)
+    pipeline = build_training_pipeline(data, settings, packing=packing, device=forward.device)
+    plan = plan_steps(settings.training, size_epochs(pipeline.order, pipeline.grouper, data.first, settings.training))
+    pace = None if plan.exact else Pace()
+    stepper = build_stepper(
+        model, settings, forward=forward, parallel=parallel, total_steps=plan.total_steps, pace=pace
+    )
+    return _Trainable(model, packing, pipeline, plan, stepper, pace)
+
+
+def _open_account(data: PreparedData, progress: Progress | None) -> RowAccount:
+    builder = ReportBuilder.from_json(progress.report) if progress else data.report_builder
+    return RowAccount(builder, data.first.refs)
 
 
 def _identify(settings: Settings, data: PreparedData) -> dict[str, Any]:
@@ -98,7 +163,7 @@ def _identify(settings: Settings, data: PreparedData) -> dict[str, Any]:
     weights = [] if settings.model.train_from_scratch else weight_files(base)
     return run_identity(
         settings,
-        data=fingerprint_examples(data.train),
+        data=fingerprint_data([dataset.fingerprint() for dataset in data.datasets], data.first.samples),
         model=fingerprint_files([base / "config.json", *weights]),
     )
 

@@ -5,9 +5,8 @@ Puts the parts together in order; what each does is in its own module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
@@ -17,7 +16,7 @@ from tunesmith.train.display.header import describe_end, describe_run
 from tunesmith.train.display.progress import Display, displaying
 from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.evaluation_run import evaluate_only
-from tunesmith.train.folder.atomic import explained, write_text
+from tunesmith.train.folder.atomic import write_text
 from tunesmith.train.folder.json_lines import read_lines
 from tunesmith.train.folder.lock import only_process_in
 from tunesmith.train.folder.loss_plot import write_loss_plot
@@ -25,12 +24,13 @@ from tunesmith.train.folder.manifest import build_manifest, write_manifest
 from tunesmith.train.folder.resume import open_folder, require_place
 from tunesmith.train.keeper import Keeper
 from tunesmith.train.loop import Loop
+from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
 from tunesmith.train.prepared_run import PreparedRun, prepare_run
 from tunesmith.train.result import TrainResult, final_metrics
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler, build_sampler
-from tunesmith.train.steps.evaluation import evaluate
-from tunesmith.train.steps.feed import Feed, loader_over
+from tunesmith.train.steps.evaluation import Evaluation, evaluate
+from tunesmith.train.steps.feed import Feed
 from tunesmith.train.steps.neftune import noisy_embeddings
 from tunesmith.train.stopping import StopRequest
 from tunesmith.train.trackers.background import BackgroundTracker
@@ -54,7 +54,13 @@ def train(settings: Settings) -> TrainResult:
         open_folder(run.folder, checkpoint=run.checkpoint, step=run.state.step)
         _write_beginning(run)
         log.info(
-            describe_run(run.model, settings, report=run.data.report, plan=run.plan, device=run.stepper.forward.device)
+            describe_run(
+                run.model,
+                settings,
+                report=run.account.builder.report(),
+                plan=run.plan,
+                device=run.stepper.forward.device,
+            )
         )
         _train_to_the_end(run)
     return _conclude(run)
@@ -76,8 +82,7 @@ def _write_beginning(run: PreparedRun) -> None:
     write_text(run.folder.settings, render_yaml(run.settings))
     manifest = build_manifest(identity=run.identity, device=device, resumed_from=run.checkpoint)
     write_manifest(run.folder.manifest, manifest)
-    with explained(run.folder.data_report):
-        run.data.report.write(run.folder.data_report)
+    run.account.write(run.folder.data_report)
 
 
 @contextmanager
@@ -85,7 +90,7 @@ def _recording(run: PreparedRun) -> Iterator[Recorder]:
     """Display and trackers, finished however the run ends; the loss plot is drawn then."""
     trackers = open_trackers(_describe_for_trackers(run))
     try:
-        with displaying(total_steps=run.plan.total_steps, first_step=run.state.step) as display:
+        with displaying(total_steps=run.plan.total_steps, exact=run.plan.exact, first_step=run.state.step) as display:
             yield _build_recorder(run, display, trackers)
     finally:
         _draw_losses(run)
@@ -112,33 +117,42 @@ def _build_keeper(run: PreparedRun) -> Keeper:
         write_model=run.write_model,
         identity=run.identity,
         settings=flatten(run.settings),
+        account=run.account,
+        pace=run.pace,
     )
 
 
 def _build_loop(run: PreparedRun, recorder: Recorder, keeper: Keeper, stop: StopRequest) -> Loop:
-    training, data = run.settings.training, run.data
-    pin_memory = run.stepper.forward.device.type == "cuda"
-    held_out = data.eval or ()
-    held_out_batches = loader_over(
-        held_out,
-        data.collator,
-        range(len(held_out)),
-        training=training,
-        batch_size=training.per_device_eval_batch_size,
-        pin_memory=pin_memory,
-    )
+    evaluate = _build_evaluation(run)
     return Loop(
         stepper=run.stepper,
-        feed=Feed(data.train, data.collator, run.plan, training, pin_memory=pin_memory),
+        feed=Feed(run.pipeline, run.plan),
         plan=run.plan,
         state=run.state,
-        rhythm=Rhythm(training, run.plan, has_held_out=bool(held_out)),
+        rhythm=Rhythm(run.settings.training, run.plan, has_held_out=evaluate is not None),
         recorder=recorder,
         keeper=keeper,
         stop=stop,
-        evaluate=partial(evaluate, run.stepper.forward, held_out_batches) if held_out else None,
+        evaluate=evaluate,
         sampler=_build_sampler(run),
     )
+
+
+def _build_evaluation(run: PreparedRun) -> Callable[[], Evaluation] | None:
+    """An evaluation of all held-out rows, None where there are none; the first one puts them into the data report."""
+    if run.data.held_out is None:
+        return None
+    forward = run.stepper.forward
+    pipeline = build_held_out_pipeline(
+        run.data, run.data.held_out, run.settings, packing=run.packing, device=forward.device
+    )
+
+    def evaluate_held_out() -> Evaluation:
+        account = None if run.state.held_out_counted else run.account
+        run.state.held_out_counted = True
+        return evaluate(forward, held_out_batches(pipeline, account))
+
+    return evaluate_held_out
 
 
 def _build_sampler(run: PreparedRun) -> Sampler | None:

@@ -18,10 +18,9 @@ from tunesmith.models.tuning import apply_tuning, parameter_groups
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.optimizer import build_optimizer
-from tunesmith.train.steps.parallel import SingleProcess
-from tunesmith.train.steps.plan import StepPlan
+from tunesmith.train.steps.parallel import Parallel
 from tunesmith.train.steps.randomness import seed_everything
-from tunesmith.train.steps.schedule import build_scheduler
+from tunesmith.train.steps.schedule import Pace, build_scheduler
 from tunesmith.train.steps.step import Stepper
 
 Model = PreTrainedModel | PeftModel
@@ -47,19 +46,31 @@ def wants_checkpointing(settings: Settings, device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def build_stepper(model: Model, settings: Settings, *, plan: StepPlan) -> Stepper:
-    """Everything a step needs around `model`."""
+def build_forward(model: Model, settings: Settings, parallel: Parallel) -> Forward:
+    """`model` with its objective, precision and device."""
+    return Forward(
+        model=parallel.prepare(model),
+        objective=build_objective(settings),
+        precision=choose_precision(settings),
+        device=model.device,
+    )
+
+
+def build_stepper(
+    model: Model,
+    settings: Settings,
+    *,
+    forward: Forward,
+    parallel: Parallel,
+    total_steps: int,
+    pace: Pace | None,
+) -> Stepper:
+    """Everything a step needs around `model`. `pace`: what the schedule goes by where `total_steps` is an estimate."""
     optimizer = build_optimizer(parameter_groups(model, settings), settings.training)
-    parallel = SingleProcess()
     return Stepper(
-        forward=Forward(
-            model=parallel.prepare(model),
-            objective=build_objective(settings),
-            precision=choose_precision(settings),
-            device=model.device,
-        ),
+        forward=forward,
         optimizer=optimizer,
-        scheduler=build_scheduler(optimizer, settings.training, total_steps=plan.total_steps),
+        scheduler=build_scheduler(optimizer, settings.training, total_steps=total_steps, pace=pace),
         parallel=parallel,
         max_grad_norm=settings.training.max_grad_norm,
     )

@@ -1,6 +1,6 @@
 """The content of one openai message: text, or a list of typed parts.
 
-Parts may be text, images, thoughts and tool calls (`{"type": …, "value": …}`, as LLaMA-Factory's newer demo files
+Parts may be text, media, thoughts and tool calls (`{"type": …, "value": …}`, as LLaMA-Factory's newer demo files
 write them). Knows no roles.
 """
 
@@ -11,20 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.chat.message import Text, ToolCall
-from tunesmith.data.formats.references import read_image, refuse_kind
+from tunesmith.chat.message import MediaKind, Text, ToolCall
+from tunesmith.data.formats.references import read_medium
 from tunesmith.data.formats.tools import read_calls
 from tunesmith.data.formats.turns import Piece, Slot
 from tunesmith.data.formats.values import as_text, describe
 from tunesmith.data.problem import RowError
 
-_REFUSED = {
+_MEDIA_KINDS: dict[str, MediaKind] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
     "video": "video",
     "video_url": "video",
+    "input_video": "video",
     "audio": "audio",
     "audio_url": "audio",
     "input_audio": "audio",
 }
+_PAYLOAD_KEYS = ("value", "url", "path", "image_url", "image", "video", "audio", "bytes", "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Content:
 
 
 def read_content(value: object, folder: Path | None, where: str) -> Content:
-    """The content `value` of the message `where`; image paths are relative to `folder`. Raises RowError."""
+    """The content `value` of the message `where`; paths of media are relative to `folder`. Raises RowError."""
     if isinstance(value, str):
         return Content((Text(value),))
     if not isinstance(value, list):
@@ -64,15 +69,14 @@ def _open_part(part: object, where: str) -> tuple[str, Any]:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or not isinstance(kind, str):
         raise RowError("wrong type", f"{where} is {describe(part)}; expected an object with a type")
-    keys = (kind, "value", "url", "path", "image_url", "image", "bytes")
+    keys = (kind, *_PAYLOAD_KEYS)
     return kind, next((part[key] for key in keys if part.get(key) is not None), None)
 
 
 def _read_piece(kind: str, payload: object, folder: Path | None, where: str) -> Piece:
     if kind in ("text", "input_text", "output_text"):
         return Text(as_text(payload, where))
-    if kind in ("image", "image_url", "input_image"):
-        return Slot("image") if payload is None else read_image(payload, folder)
-    if kind in _REFUSED:
-        refuse_kind(_REFUSED[kind])
-    raise RowError("wrong type", f"{where} is of type {kind!r}; expected text or image_url")
+    medium = _MEDIA_KINDS.get(kind)
+    if medium is None:
+        raise RowError("wrong type", f"{where} is of type {kind!r}; expected text, image_url, video_url or input_audio")
+    return Slot(medium) if payload is None else read_medium(medium, payload, folder)

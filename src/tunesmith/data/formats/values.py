@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tunesmith.data.json_rows import explain_beyond
 from tunesmith.data.problem import RowError
+from tunesmith.data.store.json_faults import explain_beyond
 
 
 def describe(value: object) -> str:

@@ -22,14 +22,12 @@ def describe_run(
     """Model, what trains, data, steps and memory, a line each."""
     rows = parameter_table(model)
     training = settings.training
-    rows_per_step = plan.batch_size * plan.accumulation
     lines = [
         f"model    {settings.model.model_name_or_path} on {_device_name(device)}",
         f"trains   {_describe_parts(rows)}",
         *_indented("data    ", report.summary()),
-        f"steps    {plan.total_steps:,} ({plan.steps_per_epoch:,} an epoch) of {rows_per_step} rows "
-        f"({plan.batch_size} x {plan.accumulation}), {training.optim}, learning rate {training.learning_rate:g} "
-        f"{training.lr_scheduler_type}",
+        f"steps    {_describe_steps(plan)} of {_describe_step(settings, plan)}, {training.optim}, "
+        f"learning rate {training.learning_rate:g} {training.lr_scheduler_type}",
         f"memory   {_size(sum(row.weight_bytes for row in rows))} weights, "
         f"{_size(3 * sum(row.trainable_bytes for row in rows))} gradients and AdamW's moments, and the activations",
         f"output   {training.output_dir}",
@@ -44,7 +42,8 @@ def describe_end(state: TrainState, *, folder: Path, metrics: Mapping[str, float
     losses = ", ".join(f"{label} {metrics[key]:.4f}" for key, label in shown.items() if key in metrics)
     lines = [
         f"finished {state.step:,} steps, {state.supervised_tokens:,} supervised of {state.tokens:,} tokens, "
-        f"{state.seconds:,.0f} s ({speed:,.0f} tok/s), peak memory {_size(peak_memory_bytes(device))}"
+        f"{state.seconds:,.0f} s ({speed:,.0f} tok/s), {state.wait_s:,.1f} s waiting for data, "
+        f"peak memory {_size(peak_memory_bytes(device))}"
     ]
     if losses:
         lines.append(f"result   {losses}")
@@ -53,6 +52,23 @@ def describe_end(state: TrainState, *, folder: Path, metrics: Mapping[str, float
     if state.empty_steps:
         lines.append(f"note     {state.empty_steps} steps had no supervised token and changed nothing")
     return "\n".join([*lines, f"written  {folder}"])
+
+
+def _describe_steps(plan: StepPlan) -> str:
+    epoch = "" if plan.steps_per_epoch is None else f" ({plan.steps_per_epoch:,} an epoch)"
+    return f"{'' if plan.exact else 'about '}{plan.total_steps:,}{epoch}"
+
+
+def _describe_step(settings: Settings, plan: StepPlan) -> str:
+    """The rows of a step, `16 rows (8 x 2)`, or what bounds its micro-batches."""
+    data, training, accumulation = settings.data, settings.training, plan.accumulation
+    if data.packing or data.neat_packing:
+        packs = training.per_device_train_batch_size
+        return f"about {plan.rows_per_step:,.0f} rows ({packs} x {accumulation} packs of {data.cutoff_len:,} tokens)"
+    if data.batch_tokens is not None:
+        return f"about {plan.rows_per_step:,.0f} rows ({accumulation} x {data.batch_tokens:,} tokens)"
+    size = training.per_device_train_batch_size
+    return f"{size * accumulation} rows ({size} x {accumulation})"
 
 
 def _describe_parts(rows: Sequence[PartRow]) -> str:

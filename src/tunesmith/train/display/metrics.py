@@ -21,6 +21,8 @@ def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, devi
     supervised_tokens: trained on since the run began
     tokens_per_s:      input tokens without padding, media tokens included, over the time of the steps alone
     step_s:            mean duration of a step since the last line
+    data_wait_s:       mean time a step waited for its batches before that
+    padding_share:     of all positions since the last line, those that held no token
     """
     window = state.close_window()
     return {
@@ -31,7 +33,9 @@ def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, devi
         "grad_norm": outcome.grad_norm,
         "supervised_tokens": state.supervised_tokens,
         "tokens_per_s": window.tokens / window.seconds if window.seconds else None,
-        "step_s": window.seconds / window.steps if window.steps else None,
+        "step_s": window.per_step(window.seconds),
+        "data_wait_s": window.per_step(window.wait_s),
+        "padding_share": window.padding_share,
         "peak_memory_bytes": peak_memory_bytes(device),
     }
 

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -16,11 +17,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from tunesmith import log
 
+_WORTH_SHOWING_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """What is shown of a step: its mean loss (None without a supervised token), and means since the last line."""
+
+    loss: float | None
+    learning_rate: float
+    tokens_per_s: float
+    data_wait_s: float
+
 
 class Display(Protocol):
     """Shows where a run is."""
 
-    def step(self, step: int, *, loss: float | None, learning_rate: float, tokens_per_s: float) -> None:
+    def step(self, step: int, status: StepStatus) -> None:
         """A step is finished."""
 
     def line(self, line: Mapping[str, Any]) -> None:
@@ -30,15 +43,17 @@ class Display(Protocol):
 class BarDisplay:
     """One rich progress bar."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, progress: Progress, task: TaskID, *, total_steps: int) -> None:
         self._progress = progress
         self._task = task
+        self._total_steps = total_steps
 
-    def step(self, step: int, *, loss: float | None, learning_rate: float, tokens_per_s: float) -> None:
-        """Move the bar."""
-        shown = "no supervised token" if loss is None else f"loss {loss:.4f}"
-        status = f"{shown}  lr {learning_rate:.2e}  {tokens_per_s:,.0f} tok/s"
-        self._progress.update(self._task, completed=step, status=status)
+    def step(self, step: int, status: StepStatus) -> None:
+        """Move the bar; an estimated end moves on where the run outlasts it."""
+        loss = "no supervised token" if status.loss is None else f"loss {status.loss:.4f}"
+        speed = f"{status.tokens_per_s:,.0f} tok/s{_waiting(status.data_wait_s)}"
+        text = f"{loss}  lr {status.learning_rate:.2e}  {speed}"
+        self._progress.update(self._task, completed=step, total=max(self._total_steps, step), status=text)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Evaluations stay visible above the bar; training lines are the bar's own text."""
@@ -49,25 +64,28 @@ class BarDisplay:
 class LineDisplay:
     """A line of text for every line of metrics.jsonl."""
 
-    def __init__(self, total_steps: int) -> None:
-        self._total_steps = total_steps
+    def __init__(self, total: str) -> None:
+        self._total = total
 
-    def step(self, step: int, *, loss: float | None, learning_rate: float, tokens_per_s: float) -> None:
+    def step(self, step: int, status: StepStatus) -> None:
         """Nothing: the line comes every logging_steps."""
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Log the line with the steps to come."""
-        log.info(describe_line(line, total_steps=self._total_steps))
+        log.info(describe_line(line, total=self._total))
 
 
 @contextmanager
-def displaying(*, total_steps: int, first_step: int) -> Iterator[Display]:
-    """A bar where stderr is a terminal, lines elsewhere, for as long as the context lasts."""
+def displaying(*, total_steps: int, exact: bool, first_step: int) -> Iterator[Display]:
+    """A bar where stderr is a terminal, lines elsewhere, for as long as the context lasts.
+
+    exact: whether `total_steps` is known, or about right
+    """
     if not sys.stderr.isatty():
-        yield LineDisplay(total_steps)
+        yield LineDisplay(f"{total_steps}" if exact else f"about {total_steps}")
         return
     progress = Progress(
-        TextColumn("step"),
+        TextColumn("step" if exact else "step, about"),
         MofNCompleteColumn(),
         BarColumn(),
         TextColumn("{task.fields[status]}"),
@@ -77,7 +95,7 @@ def displaying(*, total_steps: int, first_step: int) -> Iterator[Display]:
     )
     task = progress.add_task("training", total=total_steps, completed=first_step, status="")
     with progress, _messages_above_the_bar():
-        yield BarDisplay(progress, task)
+        yield BarDisplay(progress, task, total_steps=total_steps)
 
 
 @contextmanager
@@ -98,11 +116,17 @@ def _messages_above_the_bar() -> Iterator[None]:
             handler.setStream(terminal)
 
 
-def describe_line(line: Mapping[str, Any], *, total_steps: int | None = None) -> str:
-    """A line of metrics.jsonl as one line of text."""
-    place = f"step {line['step']}" + (f"/{total_steps}" if total_steps else "")
+def describe_line(line: Mapping[str, Any], *, total: str = "") -> str:
+    """A line of metrics.jsonl as one line of text, after the step what `total` says of the last one."""
+    place = f"step {line['step']}" + (f"/{total}" if total else "")
     if "eval_loss" in line:
         return f"{place}  eval loss {line['eval_loss']:.4f}  token accuracy {line['eval_accuracy']:.1%}"
     loss = "no supervised token" if line["loss"] is None else f"loss {line['loss']:.4f}"
-    speed = f"  {line['tokens_per_s']:,.0f} tok/s" if line["tokens_per_s"] else ""
+    waiting = _waiting(line.get("data_wait_s") or 0.0)
+    speed = f"  {line['tokens_per_s']:,.0f} tok/s{waiting}" if line["tokens_per_s"] else ""
     return f"{place}  epoch {line['epoch']:.2f}  {loss}  lr {line['learning_rate']:.2e}{speed}"
+
+
+def _waiting(data_wait_s: float) -> str:
+    """Time a step waited for its data, where it is worth a look."""
+    return f"  waited {data_wait_s * 1000:,.0f} ms for data" if data_wait_s >= _WORTH_SHOWING_S else ""

@@ -1,4 +1,7 @@
-"""Short hashes of the data and the model of a run: equal when a resumed run would see the same."""
+"""Short hashes of the data and the model of a run: equal when a resumed run would see the same.
+
+What they cost does not grow with the rows or the weights.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,26 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from tunesmith.data.encoded import Encoded
+from tunesmith.chat.message import Media
+from tunesmith.data.encoded import Encoded, RowMedia
 
 _EDGE_BYTES = 64 * 1024
 
 
-def fingerprint_examples(examples: Iterable[Encoded]) -> str:
-    """Over ids, labels and media references of every example, in order."""
+def fingerprint_data(datasets: Iterable[str], examples: Iterable[Encoded]) -> str:
+    """Over the datasets' own fingerprints, and ids, labels and media references of a few examples, in order.
+
+    The examples stand for everything that turns a row into ids: tokenizer, template, options, and this version's code.
+    """
     digest = hashlib.blake2b(digest_size=16)
+    for dataset in datasets:
+        digest.update(dataset.encode() + b"\0")
     for example in examples:
         digest.update(len(example).to_bytes(8, "little"))
         digest.update(example.input_ids.tobytes())
         digest.update(example.labels.tobytes())
         for media in example.media:
-            source = media.source if isinstance(media.source, bytes) else media.source.encode()
+            source = _content(media)
             digest.update(len(source).to_bytes(8, "little") + source)
     return digest.hexdigest()
 
@@ -35,3 +44,9 @@ def fingerprint_files(files: Iterable[Path]) -> str:
             stream.seek(max(0, size - _EDGE_BYTES))
             digest.update(stream.read(_EDGE_BYTES))
     return digest.hexdigest()
+
+
+def _content(media: Media | RowMedia) -> bytes:
+    if isinstance(media, RowMedia):
+        return f"{media.kind}\0{media.number}".encode()
+    return media.source if isinstance(media.source, bytes) else repr(media.source).encode()

@@ -26,19 +26,31 @@ _CHANGES_NOTHING = {
     "save_only_model",
     "print_param_status",
     "report_to",
+    "encoding_cache",
+    "overwrite_cache",
+    "preprocessing_num_workers",
     "run_name",
 }
 
 
 def run_identity(settings: Settings, *, data: str, model: str) -> dict[str, Any]:
     """What decides which rows a step is made of and what it starts from; `data` and `model` are fingerprints."""
-    training, tuning = settings.training, settings.tuning
+    training, tuning, data_settings = settings.training, settings.tuning, settings.data
     return {
         "seed": training.seed,
         "data_seed": training.data_seed,
         "disable_shuffling": training.disable_shuffling,
         "per_device_train_batch_size": training.per_device_train_batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "packing": data_settings.packing or data_settings.neat_packing,
+        "cutoff_len": data_settings.cutoff_len,
+        "batch_tokens": data_settings.batch_tokens,
+        "group_by_length": data_settings.group_by_length,
+        "mix_strategy": data_settings.mix_strategy,
+        "interleave_probs": list(data_settings.interleave_probs),
+        "streaming": data_settings.streaming,
+        "buffer_size": data_settings.buffer_size if data_settings.streaming else None,
+        "val_size": data_settings.val_size,
         "optim": training.optim,
         "finetuning_type": tuning.finetuning_type,
         "the training data": data,

@@ -86,7 +86,7 @@ class RunFolder:
 
     def refuse_foreign_run(self) -> None:
         """Raises RunError if a run, or a trained model, stands here already."""
-        if traces := self._traces():
+        if traces := [trace for trace in self._traces() if trace != self.data_report]:  # a data check may precede a run
             raise RunError(
                 f"output_dir {self.path} already holds a run ({', '.join(trace.name for trace in traces[:3])}). "
                 "Go on with it by resume_from_checkpoint: true, delete it by overwrite_output_dir: true, or choose "

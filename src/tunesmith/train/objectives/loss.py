@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.data.encoded import IGNORED
 from tunesmith.models.head import LanguageHead
 from tunesmith.train.objectives.chunked_cross_entropy import ChunkOptions, chunked_cross_entropy, math_dtype
+from tunesmith.train.objectives.frozen_cross_entropy import frozen_cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,28 @@ class TokenLoss:
     num_correct: Tensor
 
 
-def loss_from_hidden(hidden_BTH: Tensor, labels_BT: Tensor, head: LanguageHead, *, chunk_tokens: int) -> TokenLoss:
-    """Causal cross-entropy of a head's logits: position t predicts label t + 1.
+def loss_from_hidden(
+    hidden_BTH: Tensor, positions_N: Tensor, targets_N: Tensor, *, head: LanguageHead, chunk_tokens: int
+) -> TokenLoss:
+    """Cross-entropy of a head's logits at the flat `positions_N` of B · T, which predict the ids `targets_N`.
 
-    labels_BT: int64, IGNORED where not supervised. Equal to the loss over all logits, value and gradients.
+    Equal to the loss over all logits, value and gradients.
     """
-    hidden_NH, targets_N = _supervised(hidden_BTH, labels_BT)
+    hidden_NH = hidden_BTH.flatten(0, 1).index_select(0, positions_N)
     plain = head.plain
     if plain is None:
         return _loss_through(hidden_NH, targets_N, head=head, chunk_tokens=chunk_tokens)
     options = ChunkOptions(chunk_tokens, head.transform, with_gradient=torch.is_grad_enabled())
-    return TokenLoss(*chunked_cross_entropy(hidden_NH, plain.weight, plain.bias, targets_N, options=options))
+    trains = any(parameter.requires_grad for parameter in plain.parameters())
+    cross_entropy = chunked_cross_entropy if trains else frozen_cross_entropy
+    return TokenLoss(*cross_entropy(hidden_NH, plain.weight, plain.bias, targets_N, options=options))
 
 
-def loss_from_logits(logits_BTV: Tensor, labels_BT: Tensor, *, chunk_tokens: int) -> TokenLoss:
+def loss_from_logits(logits_BTV: Tensor, positions_N: Tensor, targets_N: Tensor, *, chunk_tokens: int) -> TokenLoss:
     """The same from logits that a model's own forward made: no memory is saved."""
-    logits_NV, targets_N = _supervised(logits_BTV, labels_BT)
+    logits_NV = logits_BTV.flatten(0, 1).index_select(0, positions_N)
     chunks = zip(torch.split(logits_NV, chunk_tokens), torch.split(targets_N, chunk_tokens), strict=True)
     return _total([_loss_of_logits(logits, targets) for logits, targets in chunks])
-
-
-def _supervised(states_BTX: Tensor, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, X) states that predict a supervised token, and the (N,) tokens they predict."""
-    targets = labels_BT[:, 1:]
-    chosen = targets != IGNORED
-    return states_BTX[:, :-1][chosen], targets[chosen]
 
 
 def _loss_through(hidden_NH: Tensor, targets_N: Tensor, *, head: LanguageHead, chunk_tokens: int) -> TokenLoss:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from tunesmith.data.collate import Batch
+from tunesmith.data.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

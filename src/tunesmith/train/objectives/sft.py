@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from tunesmith import log
-from tunesmith.data.collate import Batch
+from tunesmith.data.batch import Batch
 from tunesmith.models.head import HeadUnproven, LanguageHead, find_head
 from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
 from tunesmith.train.objectives.objective import LossSum
@@ -30,15 +30,17 @@ class SupervisedObjective:
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
         """Sum of the cross-entropies of the batch's supervised tokens."""
-        inputs = {**batch.inputs, "use_cache": False}  # a cache would only hold memory
+        inputs = {**batch.inputs, "use_cache": False}  # it holds memory, and with it transformers packs nothing
         if self._head is None:
             self._head = self._prove(model, inputs)
         if isinstance(self._head, HeadUnproven):
             logits = model(**inputs).logits
-            loss = loss_from_logits(logits, batch.labels, chunk_tokens=self.chunk_tokens)
+            loss = loss_from_logits(logits, batch.positions, batch.targets, chunk_tokens=self.chunk_tokens)
         else:
             hidden = self._head.hidden_states(model, inputs)
-            loss = loss_from_hidden(hidden, batch.labels, self._head, chunk_tokens=self.chunk_tokens)
+            loss = loss_from_hidden(
+                hidden, batch.positions, batch.targets, head=self._head, chunk_tokens=self.chunk_tokens
+            )
         return LossSum(loss.loss_sum, loss.num_correct)
 
     def _prove(self, model: nn.Module, inputs: dict[str, object]) -> LanguageHead | HeadUnproven:

@@ -1,75 +1,77 @@
-"""The micro-batches of every step, from any step on, without making those before it.
+"""The micro-batches of every step, from any place on, without making those before it.
 
 Order is a function of seed and epoch, a batch one of its rows: a resumed run is fed what the run never stopped was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 
-from tunesmith.config.training import TrainingSettings
-from tunesmith.data.collate import Batch, Collator
-from tunesmith.data.encoded import Encoded
-from tunesmith.data.loader import BatchLoader, build_loader, epoch_order
+from tunesmith.data.batch import Batch
+from tunesmith.data.examples import Outcome
+from tunesmith.data.pipeline import MicroBatch, Pipeline
+from tunesmith.train.steps.place import Place
 from tunesmith.train.steps.plan import StepPlan
 
 
 @dataclass(frozen=True, slots=True)
+class FedStep:
+    """What one step takes: its micro-batches, what became of every row used up for them, and the place behind it."""
+
+    batches: tuple[Batch, ...]
+    outcomes: tuple[Outcome, ...]
+    after: Place
+
+    @property
+    def num_positions(self) -> int:
+        """Tokens of the batches, padding included."""
+        return sum(batch.labels.numel() for batch in self.batches)
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
-    """Training examples cut into steps. `pin_memory` where batches go to a GPU."""
+    """The pipeline's micro-batches cut into the plan's steps."""
 
-    examples: Sequence[Encoded]
-    collator: Collator
+    pipeline: Pipeline
     plan: StepPlan
-    training: TrainingSettings
-    pin_memory: bool = False
 
-    def steps(self, first_step: int) -> Iterator[list[Batch]]:
-        """Micro-batches of `first_step` (from 0) and every later step of the plan."""
-        step = first_step
-        while step < self.plan.total_steps:
-            epoch, first_batch = self.plan.locate(step)
-            micro_batches = iter(self._loader(epoch, first_batch))
-            while batches := list(islice(micro_batches, self.plan.accumulation)):
-                yield batches
-                step += 1
-                if step == self.plan.total_steps:
+    def steps(self, place: Place) -> Generator[FedStep]:
+        """The step at `place` and every later one of the plan. Close the iterator: it holds threads and processes.
+
+        Raises DataError, naming file and row, for a row that cannot be used where on_bad_row is stop.
+        """
+        if self.plan.is_last(place):
+            return
+        with closing(self.pipeline.micro_batches(place.feed, last_epoch=self.plan.last_epoch)) as micro_batches:
+            taken: list[MicroBatch] = []
+            for micro_batch in micro_batches:
+                taken.append(micro_batch)
+                if len(taken) < self.plan.accumulation and not micro_batch.ends_epoch:
+                    continue
+                place = _behind(place, taken)
+                yield _fed_step(taken, place)
+                if self.plan.is_last(place):
                     return
-
-    def _loader(self, epoch: int, first_batch: int) -> BatchLoader:
-        seed = self.training.seed if self.training.data_seed is None else self.training.data_seed
-        order = epoch_order(len(self.examples), seed, epoch, not self.training.disable_shuffling)
-        return loader_over(
-            self.examples,
-            self.collator,
-            order,
-            training=self.training,
-            batch_size=self.plan.batch_size,
-            first_batch=first_batch,
-            pin_memory=self.pin_memory,
-        )
+                taken = []
 
 
-def loader_over(
-    examples: Sequence[Encoded],
-    collator: Collator,
-    order: Sequence[int],
-    *,
-    training: TrainingSettings,
-    batch_size: int,
-    first_batch: int = 0,
-    pin_memory: bool = False,
-) -> BatchLoader:
-    """A loader with the workers that the settings ask for."""
-    return build_loader(
-        examples,
-        collator,
-        order,
-        batch_size=batch_size,
-        first_batch=first_batch,
-        num_workers=training.dataloader_num_workers,
-        prefetch_factor=training.dataloader_prefetch_factor,
-        pin_memory=pin_memory and training.dataloader_pin_memory,
+def _fed_step(taken: Sequence[MicroBatch], after: Place) -> FedStep:
+    return FedStep(
+        batches=tuple(micro_batch.batch for micro_batch in taken if micro_batch.batch is not None),
+        outcomes=tuple(outcome for micro_batch in taken for outcome in micro_batch.outcomes),
+        after=after,
+    )
+
+
+def _behind(place: Place, taken: Sequence[MicroBatch]) -> Place:
+    """The place after one more step, of the micro-batches `taken`."""
+    before = 0 if place.ends_epoch else place.rows
+    return Place(
+        step=place.step + 1,
+        feed=taken[-1].after,
+        epoch=place.epoch + place.ends_epoch,
+        rows=before + sum(len(micro_batch.outcomes) for micro_batch in taken),
+        ends_epoch=taken[-1].ends_epoch,
     )

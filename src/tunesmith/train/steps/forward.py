@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tunesmith.data.collate import Batch
+from tunesmith.data.batch import Batch
 from tunesmith.models.precision import Precision
+from tunesmith.models.split_attention import samples_apart
 from tunesmith.train.objectives.objective import LossSum, Objective
 
 
@@ -23,8 +24,8 @@ class Forward:
     device: torch.device
 
     def loss(self, batch: Batch) -> LossSum:
-        """The objective's sum over one batch, which is moved to the device."""
-        with self.autocast():
+        """The objective's sum over one batch, which is moved to the device; packed samples do not see each other."""
+        with self.autocast(), samples_apart(batch.lengths):
             return self.objective.loss(self.model, batch.to(self.device))
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -6,59 +6,87 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunesmith.train.steps.feed import FedStep
+from tunesmith.train.steps.place import Place
 from tunesmith.train.steps.step import StepOutcome
 
 
 @dataclass(slots=True)
 class Window:
-    """Sums since the last metrics line; `seconds` of the steps alone, without evaluations and saves."""
+    """Sums since the last metrics line.
+
+    tokens, positions: input tokens, and those with padding
+    seconds:           of the steps alone, without evaluations and saves; wait_s: waiting for their batches before that
+    """
 
     loss_sum: float = 0.0
     supervised_tokens: int = 0
     tokens: int = 0
+    positions: int = 0
     steps: int = 0
     seconds: float = 0.0
+    wait_s: float = 0.0
 
     @property
     def mean_loss(self) -> float | None:
         """Mean over the supervised tokens, None where there were none."""
         return self.loss_sum / self.supervised_tokens if self.supervised_tokens else None
 
+    @property
+    def padding_share(self) -> float | None:
+        """Share of all positions that held no token."""
+        return 1 - self.tokens / self.positions if self.positions else None
+
+    def per_step(self, total: float) -> float | None:
+        """`total` over the steps, None where there were none."""
+        return total / self.steps if self.steps else None
+
 
 @dataclass(slots=True)
 class TrainState:
-    """Where a run is. Order of data and randomness follow from `step` and the seed, so they need no place here.
+    """Where a run is, and what it has counted. Randomness follows from the step and the seed, so it needs no place.
 
-    step:                     finished optimiser steps
-    settled_step:             the last step after which everything due (evaluation, questions) was done
+    settled_step:              the last step after which everything due (evaluation, questions) was done
     supervised_tokens, tokens: trained on since the run began; tokens are all input tokens without padding
-    empty_steps:              steps none of whose rows had a supervised token; they changed no weight
-    best_metric, best_step:   the best evaluation so far; evaluations_without_gain: how many came after it
+    seconds, wait_s:           of the steps, and of waiting for their batches
+    empty_steps:               steps none of whose rows had a supervised token; they changed no weight
+    held_out_counted:          whether the held-out rows are in the data report
+    best_metric, best_step:    the best evaluation so far; evaluations_without_gain: how many came after it
     """
 
-    step: int = 0
+    place: Place = field(default_factory=Place)
     settled_step: int = 0
     supervised_tokens: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    wait_s: float = 0.0
     empty_steps: int = 0
+    held_out_counted: bool = False
     best_metric: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
     window: Window = field(default_factory=Window)
 
-    def count(self, outcome: StepOutcome, *, seconds: float) -> None:
+    @property
+    def step(self) -> int:
+        """Finished optimiser steps."""
+        return self.place.step
+
+    def count(self, fed: FedStep, outcome: StepOutcome, *, seconds: float, wait_s: float) -> None:
         """Take in one finished step."""
-        self.step += 1
+        self.place = fed.after
         self.seconds += seconds
+        self.wait_s += wait_s
         self.supervised_tokens += outcome.num_terms
         self.tokens += outcome.num_tokens
         self.empty_steps += outcome.num_terms == 0
         self.window.loss_sum += outcome.loss_sum
         self.window.supervised_tokens += outcome.num_terms
         self.window.tokens += outcome.num_tokens
+        self.window.positions += fed.num_positions
         self.window.steps += 1
         self.window.seconds += seconds
+        self.window.wait_s += wait_s
 
     def close_window(self) -> Window:
         """The sums since the last call, which start anew."""
@@ -67,9 +95,10 @@ class TrainState:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; floats survive JSON exactly."""
-        return asdict(self)
+        return {**asdict(self), "place": self.place.to_json()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TrainState:
         """The inverse of to_json."""
-        return cls(**{**content, "window": Window(**content["window"])})
+        place, window = Place.from_json(content["place"]), Window(**content["window"])
+        return cls(**{**content, "place": place, "window": window})

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tunesmith.data.collate import Batch
+from tunesmith.data.batch import Batch
 from tunesmith.errors import RunError
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.parallel import Parallel
@@ -67,32 +67,36 @@ class Stepper:
         batches = [batch for batch in batches if objective.num_terms(batch)]
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._accumulate(batches, num_terms)
-        _refuse_broken_loss(sums, batches)
-        return StepOutcome(math.fsum(sums), num_terms, num_tokens, learning_rate, self._update(batches))
+        norm = self._clip()
+        *losses, grad_norm = torch.stack([*sums, norm.to(sums[0])]).tolist()  # the step's one wait for the device
+        _refuse_broken_loss(losses, batches)
+        if not math.isfinite(grad_norm) and not self.scaler.is_enabled():
+            raise RunError(f"the gradients are {grad_norm} {_blame(batches)}")
+        self._update()
+        return StepOutcome(math.fsum(losses), num_terms, num_tokens, learning_rate, grad_norm)
 
-    def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[float]:
-        """Add the gradients of every micro-batch; the loss sum of each."""
+    def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[Tensor]:
+        """Add the gradients of every micro-batch; the loss sum of each, () on the device."""
         sums: list[Tensor] = []
         for index, batch in enumerate(batches, start=1):
             loss_sum = self.forward.loss(batch).loss_sum
             self.parallel.backward(self.scaler.scale(loss_sum / num_terms), last=index == len(batches))
             sums.append(loss_sum.detach())
-        values: list[float] = torch.stack(sums).tolist()  # the step's one wait for the device
-        return values
+        return sums
 
-    def _update(self, batches: Sequence[Batch]) -> float:
-        """Clip and step; the gradients' norm before. A step that the scaler leaves out does not move the schedule."""
+    def _clip(self) -> Tensor:
+        """Clip the gradients; their norm before, () on the device."""
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        grad_norm = float(self.parallel.clip(parameters, max_norm=self.max_grad_norm or math.inf))
-        if not math.isfinite(grad_norm) and not self.scaler.is_enabled():
-            raise RunError(f"the gradients are {grad_norm} {_blame(batches)}")
+        return self.parallel.clip(parameters, max_norm=self.max_grad_norm or math.inf)
+
+    def _update(self) -> None:
+        """Change the weights. A step that the scaler leaves out does not move the schedule."""
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.get_scale() >= scale:
             self.scheduler.step()
-        return grad_norm
 
     def _advance_schedule(self) -> None:
         """The schedule counts steps, so it moves on even where there was nothing to learn."""

@@ -1,0 +1,69 @@
+"""TRL's SFTTrainer on alpaca rows; runs in TRL's environment: python trl_sft.py run.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+
+class _Steps(TrainerCallback):
+    """A line a step."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        if logs and "loss" in logs:
+            with self._file.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, "loss": float(logs["loss"])}) + "\n")
+
+
+def main(order: dict[str, Any]) -> None:
+    """Train as `order` says."""
+    rows = json.loads((Path(order["dataset_dir"]) / f"{order['dataset']}.json").read_text(encoding="utf-8"))
+    examples = [
+        {
+            "prompt": [{"role": "user", "content": "\n".join(filter(None, (row["instruction"], row.get("input"))))}],
+            "completion": [{"role": "assistant", "content": row["output"]}],
+        }
+        for row in rows[: order["max_samples"]]
+    ]
+    config = SFTConfig(
+        output_dir=order["output_dir"],
+        per_device_train_batch_size=1 if order["packing"] else order["per_device_train_batch_size"],
+        gradient_accumulation_steps=order["gradient_accumulation_steps"],
+        learning_rate=order["learning_rate"],
+        lr_scheduler_type="constant",
+        num_train_epochs=order["num_train_epochs"],
+        max_steps=order["max_steps"],
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        max_length=order["cutoff_len"],
+        packing=order["packing"],
+        completion_only_loss=True,
+        seed=42,
+    )
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(order["model_name_or_path"], dtype="float32"),
+        processing_class=AutoTokenizer.from_pretrained(order["model_name_or_path"]),
+        args=config,
+        train_dataset=Dataset.from_list(examples),
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"),
+        callbacks=[_Steps(Path(order["steps_file"]))],
+    )
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

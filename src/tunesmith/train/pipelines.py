@@ -1,0 +1,86 @@
+"""The pipelines of a run: endless shuffled epochs to train on, and one pass over the rows that are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+
+from tunesmith.config.settings import Settings
+from tunesmith.data.batch import Batch
+from tunesmith.data.grouping import GroupExamples, build_grouper
+from tunesmith.data.order import Order
+from tunesmith.data.pipeline import Pipeline
+from tunesmith.data.prepare import PreparedData
+from tunesmith.models.packing import Packing
+from tunesmith.train.account import RowAccount
+
+
+@dataclass(frozen=True, slots=True)
+class FinishBatch:
+    """The last touch on a batch before its step: the inputs its packed samples need, and page-locked memory."""
+
+    packing: Packing | None
+    pin_memory: bool
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The finished batch."""
+        finished = batch if self.packing is None else batch.completed(self.packing)
+        return finished.pin_memory() if self.pin_memory else finished
+
+
+def build_training_pipeline(
+    data: PreparedData, settings: Settings, *, packing: Packing | None, device: torch.device
+) -> Pipeline:
+    """Micro-batches to train on, without padding where the model takes them so (`packing`)."""
+    return Pipeline(
+        data.examples,
+        data.train,
+        build_grouper(settings, packed=packing is not None),
+        data.collator(packed=packing is not None),
+        num_workers=settings.training.dataloader_num_workers,
+        ahead=_ahead(settings),
+        on_bad_row=settings.data.on_bad_row,
+        finish=_finish(settings, packing, device),
+    )
+
+
+def build_held_out_pipeline(
+    data: PreparedData, held_out: Order, settings: Settings, *, packing: Packing | None, device: torch.device
+) -> Pipeline:
+    """Batches of per_device_eval_batch_size held-out rows, in their order."""
+    return Pipeline(
+        data.examples,
+        held_out,
+        GroupExamples(settings.training.per_device_eval_batch_size),
+        data.collator(packed=packing is not None),
+        num_workers=settings.training.dataloader_num_workers,
+        ahead=_ahead(settings),
+        on_bad_row=settings.data.on_bad_row,
+        finish=_finish(settings, packing, device),
+    )
+
+
+def held_out_batches(pipeline: Pipeline, account: RowAccount | None = None) -> Iterator[Batch]:
+    """One pass over a pipeline's rows; what became of them goes into `account`, where given.
+
+    Raises DataError, naming file and row, for a row that cannot be used where on_bad_row is stop.
+    """
+    with closing(pipeline.micro_batches(last_epoch=0)) as micro_batches:
+        for micro_batch in micro_batches:
+            if account is not None:
+                account.take_in_held_out(micro_batch.outcomes)
+            if micro_batch.batch is not None:
+                yield micro_batch.batch
+
+
+def _ahead(settings: Settings) -> int | None:
+    """dataloader_prefetch_factor counts batches a worker, as PyTorch's does."""
+    factor = settings.training.dataloader_prefetch_factor
+    return None if factor is None else factor * max(settings.training.dataloader_num_workers, 1)
+
+
+def _finish(settings: Settings, packing: Packing | None, device: torch.device) -> Callable[[Batch], Batch]:
+    return FinishBatch(packing, device.type == "cuda" and settings.training.dataloader_pin_memory)
