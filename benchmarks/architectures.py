@@ -23,7 +23,7 @@ from tests.models.given import batch_for_kind, logits_of, settings_for, train_a_
 from tests.tiny import KINDS, tiny_folder  # noqa: E402
 
 from tunesmith.config.model import MediaSettings  # noqa: E402
-from tunesmith.data.packing_trial import build_trial  # noqa: E402
+from tunesmith.data.batches.packing_trial import build_trial  # noqa: E402
 from tunesmith.models.folder import load_folder  # noqa: E402
 from tunesmith.models.load import load_model  # noqa: E402
 from tunesmith.models.packing import PackingUnproven, prove_packing  # noqa: E402

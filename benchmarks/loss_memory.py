@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tunesmith.data.collate import Batch
+from tunesmith.data.batches.collate import Batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.steps.forward import Forward

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
-from tunesmith.data.loaded_media import Clip
-from tunesmith.data.media_shape import AudioShape, ImageShape, Shape, VideoShape
+from tunesmith.data.encoding.loaded_media import Clip
+from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape, VideoShape
 
 EXTREME_SIZES = [(900, 30), (40, 700), (1, 1), (2000, 1500)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.config.read import load_settings_from
-from tunesmith.data.check import CheckedData, check_data
+from tunesmith.data.report.check import CheckedData, check_data
 
 
 def dialogue(question: str, answer: str, **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith.config.data import DataSettings
 from tunesmith.config.settings import Settings
-from tunesmith.data.dataset import Dataset, open_datasets
+from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.data.store.address import RowRef
 
 

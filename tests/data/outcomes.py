@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tunesmith.chat.message import Media, RowSource
-from tunesmith.data.encoded import Encoded
+from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.examples import Outcome
 from tunesmith.data.problem import RowProblem
 from tunesmith.data.store.address import RowRef

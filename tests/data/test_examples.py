@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.rows import build_encoder, picture
+from tests.data.conversations import build_encoder, picture
 from tunesmith.chat.message import Media
 from tunesmith.config.data import DataSettings
 from tunesmith.config.settings import Settings
-from tunesmith.data.cache import EncodingCache, list_caches, open_cache, row_key
-from tunesmith.data.cached_example import CachedExample
-from tunesmith.data.dataset import Dataset, open_datasets
-from tunesmith.data.encode import Encoder
-from tunesmith.data.encoded import RowMedia
+from tunesmith.data.cache.cached_example import CachedExample
+from tunesmith.data.cache.encodings import EncodingCache, list_caches, open_cache, row_key
+from tunesmith.data.encoding.encode import Encoder
+from tunesmith.data.encoding.encoded import RowMedia
 from tunesmith.data.examples import Examples, Outcome
+from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.errors import DataError
 from tunesmith.models.processor import Preprocessor
 

@@ -14,10 +14,10 @@ import pytest
 from tunesmith.config.data import DataSettings
 from tunesmith.config.settings import Settings
 from tunesmith.config.training import TrainingSettings
-from tunesmith.data import first_look
-from tunesmith.data.order import Order
-from tunesmith.data.position import FeedPosition
+from tunesmith.data.feed.order import Order
+from tunesmith.data.feed.position import FeedPosition
 from tunesmith.data.prepare import PreparedData, prepare_data
+from tunesmith.data.report import first_look
 from tunesmith.data.store.address import RowRef
 from tunesmith.errors import DataError, UsageError
 from tunesmith.models.processor import Preprocessor

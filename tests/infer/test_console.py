@@ -8,7 +8,7 @@ import pytest
 from tests.infer.scripted import ScriptedEngine
 from tunesmith.config.generation import GenerationSettings
 from tunesmith.config.settings import Settings
-from tunesmith.data.dataset import open_datasets
+from tunesmith.data.rows.dataset import open_datasets
 from tunesmith.errors import RunError
 from tunesmith.infer.console import converse
 from tunesmith.infer.session import ChatSession

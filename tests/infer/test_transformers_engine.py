@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from tunesmith.chat.message import Conversation, Media, Message, Text
 from tunesmith.config.generation import GenerationSettings
-from tunesmith.data.encode import build_template
+from tunesmith.data.encoding.encode import build_template
 from tunesmith.infer.end_of_turn import end_of_turn_id
 from tunesmith.infer.open import OpenModel, open_model, open_preprocessor
 from tunesmith.infer.source import find_source

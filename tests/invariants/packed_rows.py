@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tests.data.conversations import assistant, build_encoder, conversation, picture, user
 from tests.data.recordings import sound, video
-from tests.data.rows import assistant, build_encoder, conversation, picture, user
 from tests.train.batches import FLOAT64
 from tunesmith.chat.message import Conversation, Media
 from tunesmith.config.model import MediaSettings
-from tunesmith.data.batch import Batch
-from tunesmith.data.collate import Collator
-from tunesmith.data.encoded import Encoded
-from tunesmith.data.media_inputs import MediaInputs
+from tunesmith.data.batches.batch import Batch
+from tunesmith.data.batches.collate import Collator
+from tunesmith.data.batches.media_inputs import MediaInputs
+from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.models.folder import load_folder
 from tunesmith.models.packing import Packing
 from tunesmith.models.positions import find_axis_positions

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from tests.invariants.packed_rows import Given, assert_same, loss_and_gradients
 from tests.tiny import KINDS, tiny_folder
-from tunesmith.data.packing_trial import build_trial
+from tunesmith.data.batches.packing_trial import build_trial
 from tunesmith.models.packing import Packing, prove_packing
 from tunesmith.models.split_attention import split_attention
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.train.tiny_models import padded, row, tiny_model, with_image
 from tunesmith.chat.message import RowSource
-from tunesmith.data.batch import Batch, build_batch
+from tunesmith.data.batches.batch import Batch, build_batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.steps.forward import Forward

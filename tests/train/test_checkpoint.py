@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.train.batches import make_batch, make_rows, make_stepper
 from tunesmith.config.training import TrainingSettings
-from tunesmith.data.position import FeedPosition, SourcePlace, StreamPlace
+from tunesmith.data.feed.position import FeedPosition, SourcePlace, StreamPlace
 from tunesmith.data.store.address import Cursor
 from tunesmith.errors import RunError
 from tunesmith.models.saving import save_trained

@@ -8,7 +8,7 @@ import pytest
 
 from tunesmith.chat.message import Media, RowSource
 from tunesmith.config.read import load_settings_from
-from tunesmith.data.encoded import Encoded
+from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.errors import RunError
 from tunesmith.train.folder.fingerprint import fingerprint_data, fingerprint_files
 from tunesmith.train.folder.identity import require_same_identity, run_identity, warn_of_changed_settings

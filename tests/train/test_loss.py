@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.train.tiny_models import TEXT_KINDS, batch_of, text_batch, tiny_model
-from tunesmith.data.batch import build_batch
+from tunesmith.data.batches.batch import build_batch
 from tunesmith.models.head import LanguageHead, LogitTransform, find_head
 from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
 

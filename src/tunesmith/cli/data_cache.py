@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
     if unknown:
         raise UsageError(f"command line: {min(unknown)} is no option of `tunesmith data cache`; it has --clear")
     log.set_up()
-    from tunesmith.data.cache_folders import clear_cache_folders, list_cache_folders
+    from tunesmith.data.cache.cache_folders import clear_cache_folders, list_cache_folders
 
     is_clearing = "--clear" in argv
     folders = clear_cache_folders(names) if is_clearing else list_cache_folders(names)

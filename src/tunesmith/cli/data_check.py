@@ -15,7 +15,7 @@ from tunesmith.cli.arguments import read_limit, split_arguments
 from tunesmith.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunesmith.data.check import CheckedData, Watch
+    from tunesmith.data.report.check import CheckedData, Watch
 
 HELP = """tunesmith data check [run.yaml] [--limit N] [--html FILE] [--json FILE] [key=value]...
 
@@ -46,13 +46,13 @@ def run(argv: Sequence[str]) -> int:
     places = [Path(name) for name in (page, report) if name]
     for place in places:
         _require_folder(place)
-    from tunesmith.data.check import check_data
+    from tunesmith.data.report.check import check_data
 
     with _progress() as watch:
         checked = check_data(settings, limit=limit, watch=watch)
     _print_summary(checked)
     if page:
-        from tunesmith.data.check_page import write_check_page
+        from tunesmith.data.report.check_page import write_check_page
 
         _write(Path(page), write_check_page(checked))
     if not report and settings.training.output_dir:
@@ -80,7 +80,7 @@ def _write(place: Path, pieces: Iterable[str]) -> None:
 def _print_summary(checked: CheckedData) -> None:
     from rich.console import Console
 
-    from tunesmith.data.check_text import summarise
+    from tunesmith.data.report.check_text import summarise
 
     console = Console(no_color=True if env.no_color() else None, highlight=False, soft_wrap=True)
     for line in summarise(checked):

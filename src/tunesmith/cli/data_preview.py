@@ -11,8 +11,8 @@ from tunesmith.cli.arguments import Arguments, read_limit, split_arguments
 from tunesmith.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunesmith.data.preview import PreviewedRow
     from tunesmith.data.problem import RowProblem
+    from tunesmith.data.report.preview import PreviewedRow
 
 HELP = """tunesmith data preview [run.yaml] [--format text|jsonl|html] [--limit N] [key=value]...
 
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
 
     log.set_up()
     settings = load_settings(arguments.target, arguments.overrides, verb="data")
-    from tunesmith.data.preview import is_left_out, preview_rows
+    from tunesmith.data.report.preview import is_left_out, preview_rows
 
     problems: list[RowProblem] = []
     rows = _naming_problems(preview_rows(settings, limit), problems)
@@ -69,8 +69,8 @@ def _naming_problems(
 
 
 def _pieces(rows: Iterator[PreviewedRow | RowProblem], *, form: str, color: bool) -> Iterator[str]:
-    from tunesmith.data.preview import PreviewedRow, to_json_line, to_text
-    from tunesmith.data.preview_page import write_page
+    from tunesmith.data.report.preview import PreviewedRow, to_json_line, to_text
+    from tunesmith.data.report.preview_page import write_page
 
     if form == "html":
         yield from write_page(rows)

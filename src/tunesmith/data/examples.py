@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tunesmith.chat.message import Conversation, Media, RowSource
-from tunesmith.data.cache import CachedRow, EncodingCache, row_key
-from tunesmith.data.cached_example import CachedExample
-from tunesmith.data.dataset import Dataset
-from tunesmith.data.encode import Encoder, RowTooLongError
-from tunesmith.data.encoded import Encoded, RowMedia
-from tunesmith.data.media_stamps import StampedMedia, light_media, stamps_of
+from tunesmith.data.cache.cached_example import CachedExample
+from tunesmith.data.cache.encodings import CachedRow, EncodingCache, row_key
+from tunesmith.data.cache.media_stamps import StampedMedia, light_media, stamps_of
+from tunesmith.data.encoding.encode import Encoder, RowTooLongError
+from tunesmith.data.encoding.encoded import Encoded, RowMedia
 from tunesmith.data.problem import RowError, RowProblem
+from tunesmith.data.rows.dataset import Dataset
 from tunesmith.data.store.address import RowRef
 from tunesmith.errors import DataError
 from tunesmith.media.download import UrlLimits

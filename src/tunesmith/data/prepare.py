@@ -11,23 +11,23 @@ from itertools import islice, takewhile
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
-from tunesmith.data.cache import open_cache
-from tunesmith.data.chosen_rows import ChosenRows, all_rows, hold_out
-from tunesmith.data.collate import Collator
-from tunesmith.data.dataset import Dataset, open_datasets
-from tunesmith.data.encode import Encoder, build_template
+from tunesmith.data.batches.collate import Collator
+from tunesmith.data.batches.media_inputs import MediaInputs
+from tunesmith.data.cache.encodings import open_cache
+from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.data.examples import Examples
-from tunesmith.data.findings import find
-from tunesmith.data.first_look import NUM_FIRST_ROWS, FirstLook, FirstRows, look_at_first_rows
-from tunesmith.data.media_inputs import MediaInputs
-from tunesmith.data.mixing import read_mix
-from tunesmith.data.order import EpochOrder, Order
+from tunesmith.data.feed.chosen_rows import ChosenRows, all_rows, hold_out
+from tunesmith.data.feed.mixing import read_mix
+from tunesmith.data.feed.order import EpochOrder, Order
+from tunesmith.data.feed.streaming import StreamOrder
 from tunesmith.data.problem import describe_problems
-from tunesmith.data.report import DataReport
-from tunesmith.data.report_builder import DatasetFacts, ReportBuilder, Use
+from tunesmith.data.report.findings import find
+from tunesmith.data.report.first_look import NUM_FIRST_ROWS, FirstLook, FirstRows, look_at_first_rows
+from tunesmith.data.report.report import DataReport
+from tunesmith.data.report.report_builder import DatasetFacts, ReportBuilder, Use
+from tunesmith.data.report.survey import Surveyor
+from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.data.store.address import RowRef
-from tunesmith.data.streaming import StreamOrder
-from tunesmith.data.survey import Surveyor
 from tunesmith.errors import DataError, UsageError
 from tunesmith.models.processor import Preprocessor
 

@@ -10,10 +10,10 @@ from PIL import Image
 from tunesmith.chat.dialect import places_media
 from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.settings import Settings
-from tunesmith.data.batch import Batch
-from tunesmith.data.collate import Collator
-from tunesmith.data.encoded import IGNORED, Encoded
-from tunesmith.data.media_inputs import MediaInputs
+from tunesmith.data.batches.batch import Batch
+from tunesmith.data.batches.collate import Collator
+from tunesmith.data.batches.media_inputs import MediaInputs
+from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.infer.open import build_encoder
 from tunesmith.models.processor import Preprocessor
 

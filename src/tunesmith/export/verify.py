@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 from tunesmith.export.merge import build_skeleton
 from tunesmith.infer.open import open_weights
 from tunesmith.infer.source import ModelSource

@@ -14,7 +14,7 @@ import torch
 from tunesmith import log
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.model import MediaSettings
-from tunesmith.data.encode import build_template
+from tunesmith.data.encoding.encode import build_template
 from tunesmith.export.carried import adjust_config, carry_template
 from tunesmith.export.files import copy_configs, copy_other_files, copy_preprocessing, has_tokenizer
 from tunesmith.export.merge import NotByWeightError, num_embedding_rows, plan_merge, write_merged

@@ -8,8 +8,8 @@ from __future__ import annotations
 from tunesmith.chat.message import Conversation, Message, Text
 from tunesmith.chat.render import render_conversation
 from tunesmith.chat.template import ChatTemplate
-from tunesmith.data.spans import tokens_in
-from tunesmith.data.tokenize import TextTokenizer
+from tunesmith.data.encoding.spans import tokens_in
+from tunesmith.data.encoding.tokenize import TextTokenizer
 from tunesmith.models.processor import Preprocessor
 
 _PROBE = Conversation(

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tunesmith.config.settings import Settings
-from tunesmith.data.encode import Encoder, build_template
+from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.infer.source import ModelSource
 from tunesmith.infer.transformers_engine import TransformersEngine
 from tunesmith.models.adapters import attach_adapter, merge_adapters

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 
 from tunesmith.chat.dialect import places_media
 from tunesmith.chat.message import Conversation, Media, MediaKind
-from tunesmith.data.batch import Batch
-from tunesmith.data.collate import Collator
-from tunesmith.data.encode import Encoder
-from tunesmith.data.media_inputs import MediaInputs
+from tunesmith.data.batches.batch import Batch
+from tunesmith.data.batches.collate import Collator
+from tunesmith.data.batches.media_inputs import MediaInputs
+from tunesmith.data.encoding.encode import Encoder
 from tunesmith.errors import ModelError
 from tunesmith.infer.detokenize import decode_pieces
 from tunesmith.infer.end_of_turn import end_of_turn_id

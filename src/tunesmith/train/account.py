@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.data.examples import Outcome
-from tunesmith.data.report_builder import ReportBuilder, Use
+from tunesmith.data.report.report_builder import ReportBuilder, Use
 from tunesmith.data.store.address import RowRef
 from tunesmith.train.folder.atomic import write_text
 from tunesmith.train.steps.feed import FedStep

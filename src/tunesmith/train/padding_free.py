@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
-from tunesmith.data.packing_trial import build_trial
+from tunesmith.data.batches.packing_trial import build_trial
 from tunesmith.data.prepare import PreparedData
 from tunesmith.models.packing import Packing, prove_packing
 from tunesmith.models.parts import core_model

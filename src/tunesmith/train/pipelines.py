@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from tunesmith.config.settings import Settings
-from tunesmith.data.batch import Batch
-from tunesmith.data.grouping import GroupExamples, build_grouper
-from tunesmith.data.order import Order
-from tunesmith.data.pipeline import Pipeline
+from tunesmith.data.batches.batch import Batch
+from tunesmith.data.feed.grouping import GroupExamples, build_grouper
+from tunesmith.data.feed.order import Order
+from tunesmith.data.feed.pipeline import Pipeline
 from tunesmith.data.prepare import PreparedData
 from tunesmith.models.packing import Packing
 from tunesmith.train.account import RowAccount

@@ -9,9 +9,9 @@ from typing import Any
 
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten
-from tunesmith.data.pipeline import Pipeline
+from tunesmith.data.feed.pipeline import Pipeline
 from tunesmith.data.prepare import PreparedData, prepare_data
-from tunesmith.data.report_builder import ReportBuilder
+from tunesmith.data.report.report_builder import ReportBuilder
 from tunesmith.errors import UsageError
 from tunesmith.models.compiling import compile_layers
 from tunesmith.models.load import require_name

@@ -17,7 +17,7 @@ from torch import nn
 from tunesmith import log
 from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.settings import Settings
-from tunesmith.data.encode import Encoder
+from tunesmith.data.encoding.encode import Encoder
 from tunesmith.errors import UsageError
 from tunesmith.infer.engine import Engine, SamplingOptions
 from tunesmith.infer.live import answering

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tunesmith.chat.message import Media
-from tunesmith.data.encoded import Encoded, RowMedia
+from tunesmith.data.encoding.encoded import Encoded, RowMedia
 
 _EDGE_BYTES = 64 * 1024
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

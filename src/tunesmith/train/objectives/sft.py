@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from tunesmith import log
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 from tunesmith.models.head import HeadUnproven, LanguageHead, find_head
 from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
 from tunesmith.train.objectives.objective import LossSum

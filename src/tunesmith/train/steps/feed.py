@@ -9,9 +9,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 from tunesmith.data.examples import Outcome
-from tunesmith.data.pipeline import MicroBatch, Pipeline
+from tunesmith.data.feed.pipeline import MicroBatch, Pipeline
 from tunesmith.train.steps.place import Place
 from tunesmith.train.steps.plan import StepPlan
 

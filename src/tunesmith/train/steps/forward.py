@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 from tunesmith.models.precision import Precision
 from tunesmith.models.split_attention import samples_apart
 from tunesmith.train.objectives.objective import LossSum, Objective

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunesmith.data.position import FeedPosition
+from tunesmith.data.feed.position import FeedPosition
 
 
 @dataclass(frozen=True, slots=True)

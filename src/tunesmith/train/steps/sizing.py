@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from tunesmith.config.training import TrainingSettings
-from tunesmith.data.first_look import FirstLook
-from tunesmith.data.grouping import Grouper, GroupExamples, count_micro_batches
-from tunesmith.data.order import Order
-from tunesmith.data.position import FeedPosition
+from tunesmith.data.feed.grouping import Grouper, GroupExamples, count_micro_batches
+from tunesmith.data.feed.order import Order
+from tunesmith.data.feed.position import FeedPosition
+from tunesmith.data.report.first_look import FirstLook
 from tunesmith.train.steps.plan import EpochSize
 
 _MOST_COUNTED = 1_000_000

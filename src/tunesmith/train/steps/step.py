@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tunesmith.data.batch import Batch
+from tunesmith.data.batches.batch import Batch
 from tunesmith.errors import RunError
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.parallel import Parallel

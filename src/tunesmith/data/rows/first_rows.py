@@ -1,0 +1,101 @@
+"""The first rows of a dataset, and the layout that they show, or its described layout checked against them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tunesmith import log
+from tunesmith.data.formats.layout import Columns, Layout
+from tunesmith.data.formats.recognise import recognise, refuse_plain_text
+from tunesmith.data.rows.entry import DatasetEntry
+from tunesmith.data.rows.sources import DataFile
+from tunesmith.errors import DataError, NotSupportedYetError
+
+_NUM_FIRST_ROWS = 1000
+"""Rows whose keys decide the format of a dataset nobody described."""
+
+_MAX_MEDIA_BYTES = 32 << 20
+"""Of encoded media among them: a hundred rows with pictures show their keys just as well."""
+
+
+def read_first_rows(
+    entry: DatasetEntry, files: Sequence[DataFile], *, at_most: int | None = None
+) -> list[Mapping[str, Any]]:
+    """Those of the first thousand rows of `files`, or of the first `at_most`, that are objects.
+
+    Raises DataError where there is no row at all.
+    """
+    first: list[Mapping[str, Any]] = []
+    num_rows, num_bytes = 0, 0
+    for row in islice(_walk(files), min(_NUM_FIRST_ROWS, at_most or _NUM_FIRST_ROWS)):
+        num_rows += 1
+        if isinstance(row, dict):
+            first.append(row)
+            num_bytes += _count_media_bytes(row)
+        if num_bytes > _MAX_MEDIA_BYTES:
+            break
+    if num_rows == 0:
+        raise DataError(f"dataset {entry.name}: {entry.place} has no rows")
+    return first
+
+
+def _walk(files: Sequence[DataFile]) -> Iterator[Any]:
+    """Rows in order; no second file of a hub is downloaded for them."""
+    num_rows = 0
+    for file in files:
+        if num_rows and not isinstance(file.place, Path):
+            return
+        opened = file.open()
+        for addresses in opened.blocks():
+            for first, second in addresses.tolist():
+                num_rows += 1
+                yield opened.read((first, second))
+
+
+def _count_media_bytes(value: object) -> int:
+    if isinstance(value, dict | list):
+        return sum(map(_count_media_bytes, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, bytes) else 0
+
+
+def find_layout(entry: DatasetEntry, first: Sequence[Mapping[str, Any]]) -> Layout:
+    """The layout that `entry` gives, checked against the `first` rows, or the one they show, which is said.
+
+    Raises DataError for rows of no known format; NotSupportedYetError for data of other stages.
+    """
+    refuse_plain_text(first, entry.name)
+    if entry.layout is not None:
+        _check_columns(entry, entry.layout, first)
+        return entry.layout
+    try:
+        recognised = recognise(first, media_folder=entry.media_folder)
+    except NotSupportedYetError as error:
+        raise NotSupportedYetError(f"dataset {entry.name}: {error}") from None
+    except DataError as error:
+        raise DataError(f"dataset {entry.name}: {error}") from None
+    keys = ", ".join(recognised.keys)
+    log.info(f"{entry.name}: read as {recognised.layout.formatting} (keys: {keys})")
+    return recognised.layout
+
+
+def _check_columns(entry: DatasetEntry, layout: Layout, first: Sequence[Mapping[str, Any]]) -> None:
+    """Say which columns that dataset_info.json names stand in no row.
+
+    Raises DataError where it is the question's: the other half of it would be taken for the whole.
+    """
+    present = list(dict.fromkeys(key for row in first for key in row))
+    named = {key: column for key, column in asdict(layout.columns).items() if column != asdict(Columns())[key]}
+    for key, column in named.items() if present else ():
+        if column is None or column in present:
+            continue
+        near = difflib.get_close_matches(column, present, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"they have {', '.join(present) or 'none'}"
+        message = f"dataset {entry.name}: no row has the column {column!r} that `columns` names for {key}; {advice}"
+        if key == "prompt" and layout.formatting == "alpaca":
+            raise DataError(message)
+        log.warning(message)

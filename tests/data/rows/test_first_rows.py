@@ -1,0 +1,42 @@
+"""How many rows decide the layout of a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.store.reading import written
+from tunesmith.data.rows import first_rows
+from tunesmith.data.rows.entry import DatasetEntry
+from tunesmith.data.rows.first_rows import read_first_rows
+from tunesmith.data.rows.sources import DataFile
+from tunesmith.errors import DataError
+
+
+def num_read(path: Path, at_most: int | None = None) -> int:
+    return len(read_first_rows(DatasetEntry("mine", path), [DataFile(str(path), path)] * 2, at_most=at_most))
+
+
+def test_a_thousand_rows_or_fewer_over_all_files(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.json", json.dumps([{"n": n} for n in range(600)]))
+    assert num_read(path) == 1000
+    assert num_read(path, at_most=7) == 7
+
+
+def test_rows_that_are_no_objects_show_nothing(tmp_path: Path) -> None:
+    assert num_read(written(tmp_path / "rows.json", '[1, {"a": 2}, "x"]')) == 2
+
+
+def test_a_few_rows_with_large_media_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_rows, "_MAX_MEDIA_BYTES", 1000)
+    pq.write_table(pa.Table.from_pylist([{"images": [b"x" * 600]}] * 9), tmp_path / "rows.parquet")
+    assert num_read(tmp_path / "rows.parquet") == 2
+
+
+def test_no_rows_at_all_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset mine: .*rows\.json has no rows"):
+        num_read(written(tmp_path / "rows.json", "[]"))
