@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tunesmith import log
 from tunesmith.cli.arguments import split_arguments
+from tunesmith.cli.imports import importing
 
 HELP = """tunesmith chat [run.yaml | FOLDER] [options] [key=value | --key value]...
 
@@ -57,7 +58,8 @@ def run(argv: Sequence[str]) -> int:
 
     check_settings(arguments.target, arguments.overrides, verb="chat")
     log.set_up()
-    from tunesmith.infer.chat import ChatRequest, chat
+    with importing():
+        from tunesmith.infer.chat import ChatRequest, chat
 
     request = ChatRequest(
         arguments.target,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith import env, log
 from tunesmith.cli.arguments import read_limit, split_arguments
+from tunesmith.cli.imports import importing
 from tunesmith.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def run(argv: Sequence[str]) -> int:
     places = [Path(name) for name in (page, report) if name]
     for place in places:
         _require_folder(place)
-    from tunesmith.data.report.check import check_data
+    with importing():
+        from tunesmith.data.report.check import check_data
 
     with _progress() as watch:
         checked = check_data(settings, limit=limit, watch=watch)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith import env, log
 from tunesmith.cli.arguments import Arguments, read_limit, split_arguments
+from tunesmith.cli.imports import importing
 from tunesmith.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def run(argv: Sequence[str]) -> int:
 
     log.set_up()
     settings = load_settings(arguments.target, arguments.overrides, verb="data")
-    from tunesmith.data.report.preview import is_left_out, preview_rows
+    with importing():
+        from tunesmith.data.report.preview import is_left_out, preview_rows
 
     problems: list[RowProblem] = []
     rows = _naming_problems(preview_rows(settings, limit), problems)

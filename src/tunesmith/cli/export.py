@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tunesmith import log
 from tunesmith.cli.arguments import split_arguments
+from tunesmith.cli.imports import importing
 
 HELP = """tunesmith export [run.yaml | FOLDER] export_dir=DIR [key=value | --key value]...
 
@@ -35,8 +36,9 @@ def run(argv: Sequence[str]) -> int:
 
     check_settings(arguments.target, arguments.overrides, verb="export")
     log.set_up()
-    from tunesmith.export.run import export
-    from tunesmith.infer.source import find_source
+    with importing():
+        from tunesmith.export.run import export
+        from tunesmith.infer.source import find_source
 
     report = export(find_source(arguments.target, arguments.overrides))
     print(report.describe())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tunesmith import log
 from tunesmith.cli.arguments import split_arguments
+from tunesmith.cli.imports import importing
 
 HELP = """tunesmith train [run.yaml] [key=value | --key value]...
 
@@ -38,7 +39,8 @@ def run(argv: Sequence[str]) -> int:
 
         print(render_yaml(settings), end="")
         return 0
-    from tunesmith.train.run import train
+    with importing():
+        from tunesmith.train.run import train
 
     train(settings)
     return 0

@@ -7,7 +7,7 @@ Knows nothing of models' weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
@@ -18,8 +18,8 @@ from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.data.examples import Examples
 from tunesmith.data.feed.chosen_rows import ChosenRows, all_rows, hold_out
 from tunesmith.data.feed.mixing import read_mix
-from tunesmith.data.feed.order import EpochOrder, Order
-from tunesmith.data.feed.streaming import StreamOrder
+from tunesmith.data.feed.order import EpochOrder, ListedOrder, Order
+from tunesmith.data.feed.streaming import StreamOrder, hold_out_first
 from tunesmith.data.problem import describe_problems
 from tunesmith.data.report.findings import find
 from tunesmith.data.report.first_look import NUM_FIRST_ROWS, FirstLook, FirstRows, look_at_first_rows
@@ -48,7 +48,7 @@ class PreparedData:
     preprocessor: Preprocessor
     media_inputs: MediaInputs
     train: Order
-    held_out: EpochOrder | None
+    held_out: Order | None
     first: FirstLook
     report_builder: ReportBuilder
 
@@ -68,12 +68,14 @@ class _Rows:
 
     train:    datasets of `dataset`; chosen: their rows to train on, None with streaming, where nobody counts rows
     held_out: rows of `eval_dataset`, or of the same datasets
+    beginnings: with streaming, the rows that val_size holds out: the first of each of `train`
     """
 
     train: tuple[Dataset, ...]
     eval: tuple[Dataset, ...]
     chosen: ChosenRows | None
     held_out: ChosenRows | None
+    beginnings: tuple[tuple[RowRef, ...], ...] = ()
 
 
 def prepare_data(settings: Settings, preprocessor: Preprocessor) -> PreparedData:
@@ -103,7 +105,7 @@ def prepare_data(settings: Settings, preprocessor: Preprocessor) -> PreparedData
         preprocessor=preprocessor,
         media_inputs=MediaInputs(preprocessor),
         train=order,
-        held_out=None if rows.held_out is None else EpochOrder(rows.held_out, shuffle=False),
+        held_out=_build_held_out_order(rows),
         first=first,
         report_builder=builder,
     )
@@ -113,11 +115,11 @@ def _open_rows(settings: Settings) -> _Rows:
     data = settings.data
     if data.eval_dataset and data.val_size:
         raise UsageError("eval_dataset and val_size both name rows to hold out; leave one of them out")
-    if data.streaming and data.val_size:
-        raise UsageError("val_size draws from counted rows, and streaming: true counts none; set eval_dataset")
     train = open_datasets(data.dataset, settings)
     counted = settings.model_copy(update={"data": data.model_copy(update={"streaming": False})})
     held_out = open_datasets(data.eval_dataset, counted, first_number=len(train))
+    if data.val_size and data.streaming:
+        return _Rows(train, (), None, None, hold_out_first(train, num_rows=int(data.val_size)))
     if data.val_size:
         return _Rows(train, (), *hold_out(train, val_size=data.val_size, seed=settings.training.seed))
     chosen = None if data.streaming else all_rows(train)
@@ -128,9 +130,22 @@ def _build_order(rows: _Rows, settings: Settings) -> Order:
     training = settings.training
     seed = training.seed if training.data_seed is None else training.data_seed
     mix, shuffle = read_mix(settings.data), not training.disable_shuffling
-    if rows.chosen is None:
-        return StreamOrder(rows.train, seed=seed, shuffle=shuffle, mix=mix, buffer_size=settings.data.buffer_size)
-    return EpochOrder(rows.chosen, seed=seed, shuffle=shuffle, mix=mix)
+    if rows.chosen is not None:
+        return EpochOrder(rows.chosen, seed=seed, shuffle=shuffle, mix=mix)
+    return StreamOrder(
+        rows.train,
+        seed=seed,
+        shuffle=shuffle,
+        mix=mix,
+        buffer_size=settings.data.buffer_size,
+        held_out=tuple(map(len, rows.beginnings)),
+    )
+
+
+def _build_held_out_order(rows: _Rows) -> Order | None:
+    if rows.beginnings:
+        return ListedOrder(tuple(chain.from_iterable(rows.beginnings)))
+    return None if rows.held_out is None else EpochOrder(rows.held_out, shuffle=False)
 
 
 def _describe(rows: _Rows) -> list[DatasetFacts]:
@@ -143,7 +158,10 @@ def _first_rows(rows: _Rows) -> list[FirstRows]:
     held_out = [] if rows.held_out is None else _first_chosen(rows.held_out, "eval")
     if rows.chosen is not None:
         return [*_first_chosen(rows.chosen, "train"), *held_out]
-    return [*(FirstRows(_first_streamed(dataset), None, "train") for dataset in rows.train), *held_out]
+    held_out += [FirstRows(refs[:NUM_FIRST_ROWS], len(refs), "eval") for refs in rows.beginnings]
+    skipped = tuple(map(len, rows.beginnings)) or (0,) * len(rows.train)
+    firsts = [_first_streamed(dataset, skipped=num) for dataset, num in zip(rows.train, skipped, strict=True)]
+    return [*(FirstRows(refs, None, "train") for refs in firsts), *held_out]
 
 
 def _first_chosen(rows: ChosenRows, used_for: Use) -> list[FirstRows]:
@@ -158,9 +176,9 @@ def _first_chosen(rows: ChosenRows, used_for: Use) -> list[FirstRows]:
     ]
 
 
-def _first_streamed(dataset: Dataset) -> list[RowRef]:
+def _first_streamed(dataset: Dataset, *, skipped: int) -> list[RowRef]:
     rows = (ref for block in dataset.blocks(rows_per_block=NUM_FIRST_ROWS) for ref in block.refs)
-    return list(islice(rows, NUM_FIRST_ROWS))
+    return list(islice(rows, skipped, skipped + NUM_FIRST_ROWS))
 
 
 def _require_usable(rows: _Rows, report: DataReport) -> None:

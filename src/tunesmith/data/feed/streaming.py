@@ -62,20 +62,20 @@ class StreamOrder:
         return window_random(self.seed, position) if self.shuffle else None
 
 
-def hold_out_first(datasets: Sequence[Dataset], *, num_rows: int) -> tuple[tuple[RowRef, ...], tuple[int, ...]]:
-    """(the held-out rows, how many of each dataset): the first `num_rows`, as evenly from all datasets as can be.
+def hold_out_first(datasets: Sequence[Dataset], *, num_rows: int) -> tuple[tuple[RowRef, ...], ...]:
+    """Of each dataset the rows held out: its first, `num_rows` in all, as evenly from all datasets as can be.
 
     Raises UsageError for a dataset that has not so many, and one more to train on.
     """
     shares = [num_rows // len(datasets) + (number < num_rows % len(datasets)) for number in range(len(datasets))]
-    held_out: list[RowRef] = []
+    held_out: list[tuple[RowRef, ...]] = []
     for dataset, share in zip(datasets, shares, strict=True):
         blocks = dataset.blocks(rows_per_block=share + 1)
-        first = list(islice((ref for block in blocks for ref in block.refs), share + 1))
+        first = tuple(islice((ref for block in blocks for ref in block.refs), share + 1))
         if len(first) <= share:
             raise UsageError(f"val_size {num_rows} holds out all of the {len(first)} rows of {dataset.name}; lower it")
-        held_out += first[:share]
-    return tuple(held_out), tuple(shares)
+        held_out.append(first[:share])
+    return tuple(held_out)
 
 
 class _Mixture:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
 from tunesmith.config.settings import Settings
 from tunesmith.data.feed.chosen_rows import hold_out
+from tunesmith.data.feed.streaming import hold_out_first
 from tunesmith.data.report.report_builder import DatasetFacts, Use
 from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.data.store.address import RowRef
@@ -46,21 +48,28 @@ class CheckedDataset:
 
     def chunks(self, *, size: int) -> Iterator[tuple[Use, Chunk]]:
         """Its rows, at most `size` at a time."""
+        start = 0
+        for refs in self._pieces(size):
+            is_held_out = np.zeros(len(refs), dtype=bool)
+            first, end = np.searchsorted(self.held_out, (start, start + len(refs)))
+            is_held_out[self.held_out[first:end] - start] = True
+            start += len(refs)
+            for use, wanted in ((self.use, ~is_held_out), ("eval", is_held_out)):
+                if wanted.any():
+                    yield use, tuple(compress(refs, wanted))
+
+    def _pieces(self, size: int) -> Iterator[Chunk]:
         if self.num_looked_at is None:
-            yield from ((self.use, refs) for refs in _streamed(self.dataset, size=size, limit=self.limit))
+            yield from _streamed(self.dataset, size=size, limit=self.limit)
             return
         for start in range(0, self.num_looked_at, size):
-            rows = np.arange(start, min(start + size, self.num_looked_at))
-            is_held_out = np.isin(rows, self.held_out, assume_unique=True)
-            for use, chosen in ((self.use, rows[~is_held_out]), ("eval", rows[is_held_out])):
-                if len(chosen):
-                    yield use, tuple(self.dataset.ref(int(row)) for row in chosen)
+            yield tuple(map(self.dataset.ref, range(start, min(start + size, self.num_looked_at))))
 
 
 def open_rows(settings: Settings, *, limit: int | None) -> tuple[CheckedDataset, ...]:
     """The datasets of `dataset`, then those of `eval_dataset`, numbered through; `limit` rows of each are looked at.
 
-    Raises UsageError and DataError as `open_datasets` and `hold_out` do.
+    Raises UsageError and DataError as `open_datasets`, `hold_out` and `hold_out_first` do.
     """
     data = settings.data
     train = open_datasets(data.dataset, settings)
@@ -82,10 +91,12 @@ _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 def _held_out(train: tuple[Dataset, ...], settings: Settings) -> list[np.ndarray]:
     val_size = settings.data.val_size
-    if not val_size or not train or settings.data.streaming:
+    if not val_size or not train:
         return [_NO_ROWS] * len(train)
+    if settings.data.streaming:
+        return [np.arange(len(refs)) for refs in hold_out_first(train, num_rows=int(val_size))]
     _, held_out = hold_out(train, val_size=val_size, seed=settings.training.seed)
-    return [np.asarray(indices) for indices in held_out.indices]
+    return [np.asarray(indices, dtype=np.int64) for indices in held_out.indices]
 
 
 def _streamed(dataset: Dataset, *, size: int, limit: int | None) -> Iterator[Chunk]:

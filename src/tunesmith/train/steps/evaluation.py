@@ -24,15 +24,18 @@ class Evaluation:
 
 def evaluate(forward: Forward, batches: Iterable[Batch]) -> Evaluation:
     """Evaluate the model on `batches`, in evaluation mode, without gradients; modes are afterwards as before."""
-    loss_sum, num_correct, num_terms = 0.0, 0, 0
+    loss_sum = torch.zeros((), dtype=torch.float64, device=forward.device)
+    num_correct = torch.zeros((), dtype=torch.int64, device=forward.device)
+    num_terms = 0
     with evaluation_mode(forward.model), torch.no_grad():
         for batch in batches:
             terms = forward.objective.num_terms(batch)
             if terms:
                 loss = forward.loss(batch)
-                loss_sum += loss.loss_sum.item()
-                num_correct += int(loss.num_correct)
+                loss_sum += loss.loss_sum
+                num_correct += loss.num_correct
                 num_terms += terms
     if not num_terms:
         return Evaluation(math.nan, math.nan, 0)
-    return Evaluation(loss_sum / num_terms, num_correct / num_terms, num_terms)
+    # only here the device is waited for
+    return Evaluation(loss_sum.item() / num_terms, num_correct.item() / num_terms, num_terms)
