@@ -140,8 +140,18 @@ def test_a_stream_is_not_counted(tmp_path: Path, qwen2: Preprocessor) -> None:
     assert (prepared.report.rows_read, prepared.report.num_rows) == (first_look.NUM_FIRST_ROWS, None)
     assert prepared.train.num_rows(0) is None
     assert len(rows_of(prepared.train)) == first_look.NUM_FIRST_ROWS + 500
-    with pytest.raises(UsageError, match="streaming: true counts none; set eval_dataset"):
-        prepare(qwen2, dataset, streaming=True, val_size=3)
+
+
+def test_the_first_rows_of_streams_are_held_out(tmp_path: Path, qwen2: Preprocessor) -> None:
+    files = [write_rows(tmp_path, [GOOD] * count, f"{count}.jsonl") for count in (7, 5)]
+    prepared = prepare(qwen2, ",".join(files), streaming=True, val_size=3, mix_strategy="interleave_once")
+    assert [(ref.dataset, ref.row) for ref in refs_of(prepared.held_out)] == [(0, 0), (0, 1), (1, 0)]
+    trained = sorted((ref.dataset, ref.row) for ref in refs_of(prepared.train))
+    assert trained == [(0, row) for row in range(2, 7)] + [(1, row) for row in range(1, 5)]
+    assert prepared.report.eval is not None
+    assert (prepared.report.train.rows, prepared.report.eval.rows) == (9, 3)
+    with pytest.raises(UsageError, match="val_size 12 holds out all of the 5 rows of .*5.jsonl; lower it"):
+        prepare(qwen2, ",".join(files), streaming=True, val_size=12)
 
 
 def test_what_would_waste_the_run_is_said_at_once(

@@ -75,3 +75,15 @@ def test_a_link_leads_somewhere(document: Path, target: str) -> None:
 def test_there_is_a_readme_and_what_it_points_to() -> None:
     names = {path.relative_to(REPOSITORY).as_posix() for path in DOCUMENTS}
     assert names >= {"README.md", "CONTRIBUTING.md", "docs/structure.md"}
+
+
+_MODULE = re.compile(r"`((?:[a-z_]+/)+(?:[a-z_]+\.[a-z]+)?)`")
+_NOT_OURS = ("finetune/", "runs/", "saves/", "checkpoints/")
+
+
+def test_a_module_that_structure_md_names_exists() -> None:
+    document = REPOSITORY / "docs" / "structure.md"
+    named = [name for name in _MODULE.findall(document.read_text(encoding="utf-8")) if not name.startswith(_NOT_OURS)]
+    roots = (REPOSITORY, REPOSITORY / "src" / "tunesmith")
+    assert len(named) > 20
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []

@@ -55,6 +55,14 @@ def test_streaming_reads_to_the_end_without_counting_first(model: Path, tmp_path
     assert check_files(model, dataset=str(file), streaming=True, max_steps=1, limit=70).survey.report.rows_read == 70
 
 
+def test_streaming_holds_out_the_first_rows(model: Path, tmp_path: Path) -> None:
+    files = [write_rows(tmp_path, sound_rows(90, start=100 * n), name=f"{n}.json") for n in range(2)]
+    keys: dict[str, Any] = {"dataset": ",".join(map(str, files)), "streaming": True, "val_size": 141}
+    report = check_files(model, **keys).survey.report
+    assert report.eval is not None
+    assert (report.train.rows, report.eval.rows) == (39, 141)
+
+
 def test_progress_counts_every_row(model: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     keys = {"model_name_or_path": str(model), "dataset": str(write_rows(tmp_path, sound_rows(150)))}

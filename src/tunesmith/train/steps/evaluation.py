@@ -10,6 +10,7 @@ import torch
 
 from tunesmith.data.batches.batch import Batch
 from tunesmith.models.mode import evaluation_mode
+from tunesmith.train.objectives.objective import LossSum
 from tunesmith.train.steps.forward import Forward
 
 
@@ -24,18 +25,17 @@ class Evaluation:
 
 def evaluate(forward: Forward, batches: Iterable[Batch]) -> Evaluation:
     """Evaluate the model on `batches`, in evaluation mode, without gradients; modes are afterwards as before."""
-    loss_sum = torch.zeros((), dtype=torch.float64, device=forward.device)
-    num_correct = torch.zeros((), dtype=torch.int64, device=forward.device)
+    losses: list[LossSum] = []
     num_terms = 0
     with evaluation_mode(forward.model), torch.no_grad():
         for batch in batches:
             terms = forward.objective.num_terms(batch)
             if terms:
-                loss = forward.loss(batch)
-                loss_sum += loss.loss_sum
-                num_correct += loss.num_correct
+                losses.append(forward.loss(batch))
                 num_terms += terms
     if not num_terms:
         return Evaluation(math.nan, math.nan, 0)
-    # only here the device is waited for
-    return Evaluation(loss_sum.item() / num_terms, num_correct.item() / num_terms, num_terms)
+    # the numbers stay on the device until here, so that no batch waits for the one before it
+    loss_sum = math.fsum(torch.stack([loss.loss_sum for loss in losses]).tolist())
+    num_correct = int(torch.stack([loss.num_correct for loss in losses]).sum())
+    return Evaluation(loss_sum / num_terms, num_correct / num_terms, num_terms)
