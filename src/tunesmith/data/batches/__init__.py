@@ -1,0 +1,1 @@
+"""Encoded examples and their media as the tensors of one micro-batch."""

@@ -1,0 +1,1 @@
+"""A conversation as ids and labels, its media counted and not decoded."""

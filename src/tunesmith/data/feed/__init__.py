@@ -1,0 +1,1 @@
+"""Which rows come when and together with which, made ahead by workers."""

@@ -1,0 +1,1 @@
+"""One row of each data format as a conversation."""

@@ -1,0 +1,1 @@
+"""What became of every row, shown before, while and after a training."""
