@@ -150,7 +150,7 @@ def test_the_first_rows_of_streams_are_held_out(tmp_path: Path, qwen2: Preproces
     assert trained == [(0, row) for row in range(2, 7)] + [(1, row) for row in range(1, 5)]
     assert prepared.report.eval is not None
     assert (prepared.report.train.rows, prepared.report.eval.rows) == (9, 3)
-    with pytest.raises(UsageError, match="val_size 12 holds out all of the 5 rows of .*5.jsonl; lower it"):
+    with pytest.raises(UsageError, match=r"val_size 12 holds out all of the 5 rows of .*5\.jsonl; lower it"):
         prepare(qwen2, ",".join(files), streaming=True, val_size=12)
 
 

@@ -51,9 +51,10 @@ def test_a_row_drawn_several_times_is_on_one_side(tmp_path: Path) -> None:
     assert len(set(rows_of(train))) == 7 and not set(rows_of(train)) & set(rows_of(held_out))
 
 
-def test_a_file_that_is_two_datasets_is_held_out_once(tmp_path: Path) -> None:
-    name = write_numbered(tmp_path / "a.jsonl", 20)
-    datasets = open_datasets((name, name), Settings(data=DataSettings(dataset=f"{name},{name}")))
+def test_a_file_that_is_two_datasets_is_held_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = (write_numbered(tmp_path / "a.jsonl", 20), "a.jsonl")
+    datasets = open_datasets(names, Settings(data=DataSettings(dataset=names)))
     train, held_out = hold_out(datasets, val_size=5, seed=0)
     assert len(held_out) == 5 and len(train) == 30
     assert not {row for _, row in rows_of(train)} & {row for _, row in rows_of(held_out)}

@@ -135,9 +135,17 @@ def test_a_broken_catalog_is_named_by_line(tmp_path: Path) -> None:
         ({"file_name": "gone.json"}, UsageError, "gone.json does not exist"),
         ({"columns": {}}, UsageError, "says nowhere where its rows are"),
         ({"file_name": "rows.json", "formatting": "sharegtp"}, UsageError, "expected one of alpaca, sharegpt, openai"),
-        ({"file_name": "rows.json", "columns": ["a"]}, UsageError, "columns is ['a']; expected an object"),
-        ({"file_name": "rows.json", "columns": {"prompt": 3}}, UsageError, "columns: prompt is 3; expected the name"),
+        ({"file_name": "rows.json", "columns": ["a"]}, UsageError, "columns is a list (\"['a']\"); expected an object"),
+        (
+            {"file_name": "rows.json", "columns": {"prompt": 3}},
+            UsageError,
+            "columns: prompt is a number ('3'); expected the name",
+        ),
         ({"file_name": "rows.json", "num_samples": 0}, UsageError, "expected a whole number above 0"),
+        ({"file_name": "rows.json", "num_samples": True}, UsageError, "num_samples 'True'; expected a whole number"),
+        ({"file_name": "x" * 9000}, UsageError, "xxx does not exist"),
+        ({"hf_hub_url": 5}, UsageError, "hf_hub_url is a number ('5'); expected text"),
+        ({"hf_hub_url": "a/b", "subset": 7}, UsageError, "subset is a number ('7'); expected text"),
         ({"om_hub_url": "a/b"}, UsageError, "om_hub_url: a/b, which is not supported"),
         ({"script_url": "x"}, UsageError, "script_url: x, which is not supported"),
         ({"cloud_file_name": "s3://x"}, UsageError, "cloud_file_name: s3://x, which is not supported"),
@@ -152,6 +160,24 @@ def test_entries_that_cannot_be_used_say_why(
         find(tmp_path, entry)
     assert reason in str(caught.value)
     assert "dataset 'mine'" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[" * 100_000, "nested too deeply"), ('{"a": ' + "1" * 10_000 + "}", "a whole number with too many digits")],
+)
+def test_a_catalog_beyond_python_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "dataset_info.json").write_text(content)
+    with pytest.raises(UsageError, match=reason):
+        find_datasets(["a"], DataSettings(dataset_dir=str(tmp_path)))
+
+
+def test_a_name_too_long_for_any_file_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(UsageError, match="is not a file") as caught:
+        find_datasets(["x" * 9000], DataSettings(dataset_dir=str(tmp_path)))
+    assert len(str(caught.value)) < 1000
 
 
 def test_an_unknown_key_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ Numbers instead of rows: a few bytes for each, whatever it holds. Knows no order
 from __future__ import annotations
 
 import math
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,13 +85,13 @@ def hold_out(datasets: Sequence[Dataset], *, val_size: float, seed: int) -> tupl
 def _identify(datasets: Sequence[Dataset]) -> np.ndarray:
     """(rows of all datasets,) int64, equal where the same row of the same files stands twice."""
     numbers = [np.asarray(dataset.numbers, dtype=np.int64) for dataset in datasets]
+    places = [os.path.realpath(dataset.place) for dataset in datasets]  # one file may be named in two ways
     bases: dict[str, int] = {}
     total = 0
-    for dataset, used in zip(datasets, numbers, strict=True):
-        if dataset.place not in bases:
-            bases[dataset.place] = total
-        total = max(total, bases[dataset.place]) + int(used.max(initial=-1)) + 1
-    return np.concatenate([bases[dataset.place] + used for dataset, used in zip(datasets, numbers, strict=True)])
+    for place, used in zip(places, numbers, strict=True):
+        bases.setdefault(place, total)
+        total = max(total, bases[place]) + int(used.max(initial=-1)) + 1
+    return np.concatenate([bases[place] + used for place, used in zip(places, numbers, strict=True)])
 
 
 def _choose(datasets: Sequence[Dataset], is_chosen: np.ndarray) -> ChosenRows:

@@ -18,8 +18,8 @@ def describe(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return "empty text" if not value.strip() else f"the text {_shorten(value)}"
-    return f"{names.get(type(value), type(value).__name__)} ({_shorten(str(value))})"
+        return "empty text" if not value.strip() else f"the text {shorten(value)}"
+    return f"{names.get(type(value), type(value).__name__)} ({shorten(str(value))})"
 
 
 def as_text(value: object, where: str) -> str:
@@ -52,10 +52,10 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise RowError("broken JSON", f"{where} is not JSON ({error}): {_shorten(text)}") from None
+        raise RowError("broken JSON", f"{where} is not JSON ({error}): {shorten(text)}") from None
     except (RecursionError, ValueError) as error:
-        raise RowError("broken JSON", f"{where}: {explain_beyond(error)}: {_shorten(text)}") from None
+        raise RowError("broken JSON", f"{where}: {explain_beyond(error)}: {shorten(text)}") from None
 
 
-def _shorten(text: str, limit: int = 60) -> str:
+def shorten(text: str, limit: int = 60) -> str:
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")

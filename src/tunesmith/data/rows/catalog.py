@@ -15,9 +15,11 @@ from typing import Any
 
 from tunesmith import env
 from tunesmith.config.data import DataSettings
+from tunesmith.data.formats.values import shorten
 from tunesmith.data.rows.entry import DatasetEntry, read_entry
 from tunesmith.data.rows.hub import HubPlace
-from tunesmith.data.rows.sources import expand_range
+from tunesmith.data.rows.sources import exists, expand_range
+from tunesmith.data.store.json_faults import BEYOND_PYTHON, explain_beyond
 from tunesmith.errors import UsageError
 
 CATALOG_NAME = "dataset_info.json"
@@ -46,6 +48,8 @@ def load_catalog(dataset_dir: str) -> Catalog:
         raise UsageError(f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read ({error})") from None
+    except BEYOND_PYTHON as error:
+        raise UsageError(f"{file}: {explain_beyond(error)}") from None
     if not isinstance(entries, dict):
         raise UsageError(f"{file} holds a {type(entries).__name__}; expected an object with one entry a dataset")
     return Catalog(file, entries, exists=True)
@@ -71,7 +75,7 @@ def _find(name: str, catalog: Catalog, data: DataSettings) -> DatasetEntry:
     if name in catalog.entries:
         return read_entry(name, catalog.entries[name], file=catalog.file, data=data)
     for path in (Path(name), Path(data.dataset_dir) / name):
-        if path.exists() or expand_range(path):
+        if exists(path) or expand_range(path):
             folder = path if path.is_dir() else path.parent
             return DatasetEntry(name, path, media_folder=Path(data.media_dir) if data.media_dir else folder)
     raise UsageError(_not_found(name, catalog))
@@ -83,14 +87,15 @@ def _online(name: str, data: DataSettings) -> DatasetEntry:
 
 
 def _not_found(name: str, catalog: Catalog) -> str:
+    shown = shorten(name, limit=200)
     if not catalog.exists:
         return (
-            f"dataset {name!r}: no file of this name, and no {catalog.file} to look it up in (dataset_dir is "
+            f"dataset {shown}: no file of this name, and no {catalog.file} to look it up in (dataset_dir is "
             f"{catalog.file.parent.absolute()}, the working directory {Path.cwd()}). Start from the folder that "
             f"dataset_dir is relative to, set dataset_dir, or give the path of a data file"
         )
     return (
-        f"dataset {name!r} is not in {catalog.file}, and is not a file{_nearest(name, catalog.entries)}. "
+        f"dataset {shown} is not in {catalog.file}, and is not a file{_nearest(name, catalog.entries)}. "
         f"Name one of its {len(catalog.entries)} datasets, add an entry, or give the path of a data file "
         f"(relative to {Path.cwd()})"
     )

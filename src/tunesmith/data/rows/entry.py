@@ -15,8 +15,9 @@ from tunesmith import env, log
 from tunesmith.chat.message import MediaKind
 from tunesmith.config.data import DataSettings
 from tunesmith.data.formats.layout import FORMAT_NAMES, OPENAI_TAGS, Columns, Layout, Tags
+from tunesmith.data.formats.values import describe, shorten
 from tunesmith.data.rows.hub import HubPlace
-from tunesmith.data.rows.sources import expand_range
+from tunesmith.data.rows.sources import exists, expand_range
 from tunesmith.errors import NotSupportedYetError, UsageError
 
 _MEDIA_COLUMNS: dict[str, MediaKind] = {"images": "image", "videos": "video", "audios": "audio"}
@@ -24,6 +25,7 @@ _OTHER_STAGES = {"chosen": "dpo", "rejected": "dpo", "kto_tag": "kto"}
 _OWN_COLUMN_KEYS = tuple(field.name for field in fields(Columns))
 _COLUMN_KEYS = _OWN_COLUMN_KEYS + tuple(_OTHER_STAGES)
 _TAG_KEYS = tuple(field.name for field in fields(Tags))
+_MOST_PATH_CHARS = 300
 _PLACES = ("file_name", "hf_hub_url", "ms_hub_url")
 _REFUSED_PLACES = ("om_hub_url", "script_url", "cloud_file_name")
 _ENTRY_KEYS = (
@@ -72,7 +74,7 @@ def read_entry(name: str, entry: object, *, file: Path, data: DataSettings) -> D
 
 def _read_object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{where} is {value!r}; expected an object")
+        raise UsageError(f"{where} is {describe(value)}; expected an object")
     return value
 
 
@@ -80,7 +82,9 @@ def _warn_unknown(values: Mapping[str, Any], known: tuple[str, ...], where: str)
     for key in values:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
-            log.warning(f"{where}: the key {key!r} is not known{f'; did you mean {nearest[0]}?' if nearest else ''}")
+            log.warning(
+                f"{where}: the key {shorten(key)} is not known{f'; did you mean {nearest[0]}?' if nearest else ''}"
+            )
 
 
 def _refuse_other_stages(values: Mapping[str, Any], columns: Mapping[str, Any], where: str) -> None:
@@ -96,6 +100,7 @@ def _refuse_other_stages(values: Mapping[str, Any], columns: Mapping[str, Any], 
 def _read_place(values: Mapping[str, Any], where: str, data: DataSettings) -> Path | HubPlace:
     on_hub = "hf_hub_url" in values or "ms_hub_url" in values
     if on_hub:
+        _require_text(values, ("hf_hub_url", "ms_hub_url", "subset", "split", "folder"), where)
         modelscope = "ms_hub_url" in values and (env.use_modelscope_hub() or "hf_hub_url" not in values)
         return HubPlace(
             "modelscope" if modelscope else "huggingface",
@@ -106,16 +111,24 @@ def _read_place(values: Mapping[str, Any], where: str, data: DataSettings) -> Pa
         )
     refused = next((key for key in _REFUSED_PLACES if key in values), None)
     if refused:
+        shown = str(values[refused])[:_MOST_PATH_CHARS]
         raise UsageError(
-            f"{where} has its rows at {refused}: {values[refused]}, which is not supported; download them and set "
+            f"{where} has its rows at {refused}: {shown}, which is not supported; download them and set "
             "file_name, or use hf_hub_url or ms_hub_url"
         )
     if not isinstance(values.get("file_name"), str):
         raise UsageError(f"{where} says nowhere where its rows are; expected file_name, hf_hub_url or ms_hub_url")
     path = Path(data.dataset_dir, values["file_name"])
-    if not path.exists() and not expand_range(path):
-        raise UsageError(f"{where}: {path} does not exist (working directory {Path.cwd()}); correct file_name")
+    if not exists(path) and not expand_range(path):
+        shown = str(path)[:_MOST_PATH_CHARS]
+        raise UsageError(f"{where}: {shown} does not exist (working directory {Path.cwd()}); correct file_name")
     return path
+
+
+def _require_text(values: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
+    for key in keys:
+        if values.get(key) is not None and not isinstance(values[key], str):
+            raise UsageError(f"{where}: {key} is {describe(values[key])}; expected text")
 
 
 def _read_layout(
@@ -128,7 +141,9 @@ def _read_layout(
 ) -> Layout:
     formatting = values.get("formatting") or "alpaca"
     if formatting not in FORMAT_NAMES:
-        raise UsageError(f"{where} has formatting {formatting!r}; expected one of {', '.join(FORMAT_NAMES)}")
+        raise UsageError(
+            f"{where} has formatting {shorten(str(formatting))}; expected one of {', '.join(FORMAT_NAMES)}"
+        )
     default_tags = OPENAI_TAGS if formatting == "openai" else Tags()
     return Layout(
         formatting,
@@ -143,7 +158,7 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> Columns:
     """The named columns; others keep their defaults, except where another key has named that very column."""
     for key, name in columns.items():
         if name is not None and not isinstance(name, str):
-            raise UsageError(f"{where}, columns: {key} is {name!r}; expected the name of a column")
+            raise UsageError(f"{where}, columns: {key} is {describe(name)}; expected the name of a column")
     named = {key: columns[key] for key in _OWN_COLUMN_KEYS if key in columns}
     defaults = Columns()
     taken = {
@@ -161,6 +176,6 @@ def _implied(columns: Mapping[str, Any], tags: Mapping[str, Any]) -> tuple[str, 
 
 def _read_num_samples(values: Mapping[str, Any], where: str) -> int | None:
     num_samples = values.get("num_samples")
-    if num_samples is not None and (not isinstance(num_samples, int) or num_samples < 1):
-        raise UsageError(f"{where} has num_samples {num_samples!r}; expected a whole number above 0")
+    if num_samples is not None and (type(num_samples) is not int or num_samples < 1):
+        raise UsageError(f"{where} has num_samples {shorten(str(num_samples))}; expected a whole number above 0")
     return num_samples

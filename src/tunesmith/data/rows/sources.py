@@ -80,6 +80,14 @@ def list_files(path: Path) -> list[Path]:
     return [file for shard in shards for file in list_files(shard)]
 
 
+def exists(path: Path) -> bool:
+    """Whether something stands at `path`; nothing does at a name that is too long for any file."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def expand_range(path: Path) -> list[Path]:
     """The paths that `data-{000..012}.tar` stands for, numbers padded like the first; none for a path without braces.
 
