@@ -40,3 +40,10 @@ def test_a_few_rows_with_large_media_are_enough(tmp_path: Path, monkeypatch: pyt
 def test_no_rows_at_all_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dataset mine: .*rows\.json has no rows"):
         num_read(written(tmp_path / "rows.json", "[]"))
+
+
+def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "open.csv"
+    file.write_text('instruction,output\n"never closed,1\nb,2\n')
+    with pytest.raises(DataError, match=r"none of the first rows of .*open\.csv can be read: .+"):
+        num_read(file)

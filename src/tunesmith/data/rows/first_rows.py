@@ -14,6 +14,7 @@ from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.formats.recognise import recognise, refuse_plain_text
 from tunesmith.data.rows.entry import DatasetEntry
 from tunesmith.data.rows.sources import DataFile
+from tunesmith.data.store.row_file import Unreadable
 from tunesmith.errors import DataError, NotSupportedYetError
 
 _NUM_FIRST_ROWS = 1000
@@ -28,19 +29,24 @@ def read_first_rows(
 ) -> list[Mapping[str, Any]]:
     """Those of the first thousand rows of `files`, or of the first `at_most`, that are objects.
 
-    Raises DataError where there is no row at all.
+    Raises DataError where there is no row at all, or none that can be read.
     """
     first: list[Mapping[str, Any]] = []
+    reason = ""
     num_rows, num_bytes = 0, 0
     for row in islice(_walk(files), min(_NUM_FIRST_ROWS, at_most or _NUM_FIRST_ROWS)):
         num_rows += 1
         if isinstance(row, dict):
             first.append(row)
             num_bytes += _count_media_bytes(row)
+        elif isinstance(row, Unreadable):
+            reason = reason or row.reason
         if num_bytes > _MAX_MEDIA_BYTES:
             break
     if num_rows == 0:
         raise DataError(f"dataset {entry.name}: {entry.place} has no rows")
+    if reason and not first:
+        raise DataError(f"dataset {entry.name}: none of the first rows of {entry.place} can be read: {reason}")
     return first
 
 
