@@ -1,6 +1,6 @@
 """Training on pictures of mixed sizes for three epochs: Tunesmith beside LLaMA-Factory, whole runs.
 
-    python -m benchmarks.image_sft [--rounds 2] [--rows 60]
+    python -m benchmarks.image_sft [--rounds 2] [--rows 240]
 
 A tiny Qwen2.5-VL (real architecture), float32, LoRA of rank 8, batches of 2 x 2; JPEGs from 320 x 240 to 1920 x 1080.
 Whole runs count, from the command to its end, because LLaMA-Factory prepares every picture twice; the steps alone
@@ -25,7 +25,7 @@ def main() -> None:
     """Print the table of RESULTS.md, section "Pictures of mixed sizes"."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=240)
     arguments = parser.parse_args()
     found: dict[Tool, list[Result]] = {tool: [] for tool in TOOLS}
     with tempfile.TemporaryDirectory() as folder:

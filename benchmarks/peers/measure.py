@@ -69,6 +69,6 @@ def measure(
     return Measured(now, first_step, last_step, steps, usage.ru_maxrss * 1024)
 
 
-def lines_of(file: Path) -> Callable[[], int]:
-    """How many whole lines `file` holds by now."""
-    return lambda: file.read_bytes().count(b"\n") if file.exists() else 0
+def losses_in(file: Path) -> Callable[[], int]:
+    """How many losses of training steps the JSON lines of `file` hold by now."""
+    return lambda: file.read_bytes().count(b'"loss":') if file.exists() else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.peers.environments import python_of
-from benchmarks.peers.measure import Measured, lines_of, measure
+from benchmarks.peers.measure import Measured, losses_in, measure
 
 Tool = Literal["tunesmith", "tunesmith packed", "llamafactory", "trl", "trl packed"]
 
@@ -91,7 +91,7 @@ def _tunesmith(tool: Tool, task: Task, output: Path) -> Result:
         command,
         folder=output,
         log=output / "log.txt",
-        count_steps=lines_of(lines),
+        count_steps=losses_in(lines),
         environment={"TUNESMITH_CACHE": str(output / "cache")},
     )
     return Result(measured, tuple(line["loss"] for line in _lines(lines) if "loss" in line))
@@ -107,7 +107,7 @@ def _llamafactory(tool: Tool, task: Task, output: Path) -> Result:
         command,
         folder=output,
         log=output / "log.txt",
-        count_steps=lines_of(lines),
+        count_steps=losses_in(lines),
         environment={"HF_HOME": str(output / "cache"), "DISABLE_VERSION_CHECK": "1"},
     )
     return Result(measured, tuple(line["loss"] for line in _lines(lines) if "loss" in line))
@@ -121,7 +121,7 @@ def _trl(tool: Tool, task: Task, output: Path) -> Result:
         [python_of("trl"), script, _write(output / "run.json", order)],
         folder=output,
         log=output / "log.txt",
-        count_steps=lines_of(lines),
+        count_steps=losses_in(lines),
         environment={"HF_HOME": str(output / "cache")},
     )
     return Result(measured, tuple(line["loss"] for line in _lines(lines)))

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from tunesmith.models.split_attention import samples_apart
 from tunesmith.train.steps.neftune import noisy_embeddings
 
 
@@ -20,6 +21,17 @@ def test_noise_is_uniform_within_alpha_over_the_root_of_t_times_h():
         assert abs(noise.mean()) < 0.02 * bound
         embedding.eval()
         assert torch.equal(embedding(ids), torch.nn.functional.embedding(ids, embedding.weight))
+
+
+def test_samples_of_one_sequence_get_the_noise_of_their_own_length():
+    torch.manual_seed(0)
+    embedding = torch.nn.Embedding(50, 64)
+    ids = torch.randint(0, 50, (1, 1000))
+    with noisy_embeddings(embedding, alpha=5.0), samples_apart((100, 900)):
+        noise = embedding(ids) - torch.nn.functional.embedding(ids, embedding.weight)
+    for part in noise.split((100, 900), dim=1):
+        bound = 5.0 / math.sqrt(part.shape[1] * 64)
+        assert 0.98 * bound < part.abs().max() <= bound * 1.001
 
 
 def test_without_alpha_and_afterwards_there_is_none():

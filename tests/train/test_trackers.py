@@ -92,7 +92,7 @@ def test_a_tracker_that_hangs_is_left_behind(messages):
 def test_lines_are_named_for_trackers_and_text_is_left_out(tmp_path):
     tracker = ListTracker()
     background = BackgroundTracker("list", lambda: tracker)
-    recorder = Recorder(tmp_path / "metrics.jsonl", LineDisplay(2), [background])
+    recorder = Recorder(tmp_path / "metrics.jsonl", LineDisplay(total_steps=2, exact=True), [background])
     training = {"step": 1, "epoch": 0.5, "loss": None, "learning_rate": 0.1, "tokens_per_s": None}
     recorder.record(training)
     recorder.record({"step": 2, "eval_loss": 2.0, "eval_accuracy": 0.5, "epoch": 1.0})

@@ -59,6 +59,11 @@ def samples_apart(lengths: Sequence[int]) -> Iterator[None]:
         _lengths.reset(token)
 
 
+def sample_lengths() -> tuple[int, ...]:
+    """The lengths that `samples_apart` was entered with; () outside of it and for ordinary batches."""
+    return _lengths.get()
+
+
 def split_attention(model: nn.Module) -> bool:
     """Let the language model in `model` attend sample by sample inside `samples_apart`; towers stay as they are.
 

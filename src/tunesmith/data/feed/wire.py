@@ -9,9 +9,11 @@ from the socket into the memory that the tensors keep. Knows nothing of what it 
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor
 
 _HEADER = struct.Struct("<QQ")
 _ALIGNMENT = 64
+_LARGE_BYTES = 1 << 20
 _LEAST_BYTES = 1 << 14
 """Smaller arrays travel inside the pickle: a copy costs less than a place of their own."""
 
@@ -89,8 +92,8 @@ def _split(content: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 
 def _read(connection: socket.socket, size: int) -> memoryview:
-    """Exactly `size` bytes, in memory of their own (numpy's is not set to zero first)."""
-    content = np.empty(size, dtype=np.uint8).data
+    """Exactly `size` bytes, in memory of their own."""
+    content = _room(size)
     read = 0
     while read < size:
         # one call for all of it: every return to Python waits for its turn behind the training thread
@@ -99,3 +102,16 @@ def _read(connection: socket.socket, size: int) -> memoryview:
             raise EOFError("the other end of the connection is closed")
         read += count
     return content
+
+
+def _room(size: int) -> memoryview:
+    """`size` bytes that are not set to zero first.
+
+    Large ones are mapped, and so go back to the system with the batch; from the heap, batch after batch of changing
+    sizes would leave gaps, and the process would grow by hundreds of megabytes.
+    """
+    if size < _LARGE_BYTES:
+        return np.empty(size, dtype=np.uint8).data
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

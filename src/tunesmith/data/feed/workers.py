@@ -226,6 +226,7 @@ def _serve(connection: socket.socket, answer: Answer, inherited: Sequence[socket
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the training process saves, then closes
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+    sys.stderr = sys.__stderr__  # a progress bar's stand-in may be locked by the thread that draws it, left behind
     while True:
         try:
             wire.send(connection, _try(answer, wire.receive(connection)))

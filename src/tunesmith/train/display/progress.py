@@ -64,15 +64,17 @@ class BarDisplay:
 class LineDisplay:
     """A line of text for every line of metrics.jsonl."""
 
-    def __init__(self, total: str) -> None:
-        self._total = total
+    def __init__(self, *, total_steps: int, exact: bool) -> None:
+        self._total_steps = total_steps
+        self._exact = exact
 
     def step(self, step: int, status: StepStatus) -> None:
         """Nothing: the line comes every logging_steps."""
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """Log the line with the steps to come."""
-        log.info(describe_line(line, total=self._total))
+        """Log the line with the steps to come; an estimated end moves on where the run outlasts it."""
+        total = max(self._total_steps, line["step"])
+        log.info(describe_line(line, total=f"{total}" if self._exact else f"about {total}"))
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def displaying(*, total_steps: int, exact: bool, first_step: int) -> Iterator[Di
     exact: whether `total_steps` is known, or about right
     """
     if not sys.stderr.isatty():
-        yield LineDisplay(f"{total_steps}" if exact else f"about {total_steps}")
+        yield LineDisplay(total_steps=total_steps, exact=exact)
         return
     progress = Progress(
         TextColumn("step" if exact else "step, about"),
