@@ -58,4 +58,5 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def shorten(text: str, limit: int = 60) -> str:
+    """`text` in quotes, its end left out beyond `limit` characters."""
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
