@@ -19,6 +19,7 @@ def test_a_new_or_empty_folder_and_an_earlier_export_may_be_written(tmp_path: Pa
     check(tmp_path)
     write_record(tmp_path, {"base": "x"})
     check(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [RECORD]  # a check writes and deletes nothing
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
