@@ -1,7 +1,7 @@
 """Read a model: which class, what number format, which attention, and whether everything in it was really read.
 
-The class follows from transformers' own tables; no architecture is named here. Code from a model's folder is never
-run. What trains afterwards is decided in `tuning`.
+The class follows from transformers' own tables, to which `families` adds ours; no architecture is named here. Code from
+a model's folder is never run. What trains afterwards is decided in `tuning`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tunesmith.config.model import ModelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import MissingExtraError, ModelError, UsageError
 from tunesmith.models.device import pick_device
+from tunesmith.models.families.table import find_family
 from tunesmith.models.locate import locate
 from tunesmith.models.precision import choose_precision, loading_dtype
 from tunesmith.models.quantization import keep_trainable_after_evaluation, quantization_config
@@ -74,11 +75,14 @@ def load_config(folder: Path) -> PretrainedConfig:
     """
     content = check_config(folder)
     model_type = content.get("model_type")
-    if model_type not in CONFIG_MAPPING:
+    family = find_family(model_type)
+    if family is None and model_type not in CONFIG_MAPPING:
         raise ModelError(_no_native_class(folder, model_type, needs_code="auto_map" in content))
     try:
         with quiet_transformers():
             config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            if family is not None:
+                family.complete(config, folder)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be understood: {error}") from error
     config = _that_answers(config)

@@ -15,13 +15,15 @@ from tunesmith import log
 from tunesmith.chat.message import MediaKind
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.errors import DataError, ModelError, UsageError
+from tunesmith.models.families.family import Family
+from tunesmith.models.families.table import find_family
 from tunesmith.models.image_limits import limit_images
 from tunesmith.models.load import is_multimodal, load_config, require_name
 from tunesmith.models.locate import locate
 from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.video_limits import limit_frames, settle_frame_cap
 from tunesmith.models.vocabulary import add_tokens
-from tunesmith.models.weight_files import check_tokenizer
+from tunesmith.models.weight_files import check_config, check_tokenizer
 
 _PARTS: dict[MediaKind, str] = {
     "image": "image_processor",
@@ -127,7 +129,7 @@ def read_preprocessor(folder: Path, *, media: MediaSettings) -> Preprocessor:
     """The tokenizer and processor in `folder`. Raises ModelError for absent or unreadable files."""
     check_tokenizer(folder)
     multimodal = (folder / "config.json").is_file() and is_multimodal(load_config(folder))
-    loaded = _read(AutoProcessor if multimodal or _has_processor(folder) else AutoTokenizer, folder)
+    loaded = _read(folder, multimodal=multimodal)
     if isinstance(loaded, PreTrainedTokenizerBase):
         if multimodal:
             raise ModelError(
@@ -165,9 +167,13 @@ def _has_processor(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
 
 
-def _read(auto_class: type[AutoProcessor] | type[AutoTokenizer], folder: Path) -> Any:
+def _read(folder: Path, *, multimodal: bool) -> Any:
+    auto_class: Any = AutoProcessor if multimodal or _has_processor(folder) else AutoTokenizer
     try:
         with quiet_transformers():
+            family = _family(folder)
+            if family is not None:
+                return family.read_preprocessing(folder)
             return auto_class.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:
         raise ModelError(f"the processor of {folder} needs a package that is not installed: {error}") from error
@@ -182,6 +188,12 @@ def _read(auto_class: type[AutoProcessor] | type[AutoTokenizer], folder: Path) -
             f"the tokenizer or processor in {folder} cannot be loaded: {error}; its files may be incomplete, or need "
             "code from the folder, which Tunesmith does not run"
         ) from error
+
+
+def _family(folder: Path) -> Family | None:
+    if not (folder / "config.json").is_file():
+        return None  # a tokenizer by itself, as adapters have it
+    return find_family(check_config(folder).get("model_type"))
 
 
 def _ensure_padding(tokenizer: PreTrainedTokenizerBase) -> None:
