@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-Peer = Literal["llamafactory", "trl"]
+Peer = Literal["llamafactory", "trl", "published"]
 
 _HERE = Path(__file__).resolve().parent
 

@@ -164,6 +164,10 @@ def test_audio_and_video_placeholders() -> None:
     assert "(<audio>./</audio>)?" in _render(
         "minicpm_o", Conversation((message("user", sound, "?"), message("assistant", "x")))
     )
+    for name, marker in (("minicpm_v", "(<video>./</video>)"), ("minicpm_v_4_6", "<|video_pad|>")):
+        assert f"user\n{marker}?" in _render(
+            name, Conversation((message("user", clip, "?"), message("assistant", "x")))
+        )
 
 
 def test_media_without_a_place_names_the_template() -> None:

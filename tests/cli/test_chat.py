@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.data.recordings import video
 from tunesmith.cli.main import main
 
 SHORT = ("max_new_tokens=4", "temperature=0")
@@ -45,6 +46,16 @@ def test_one_question_about_an_image(
         assert main(["chat", str(qwen2_5_vl_folder), *words]) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] != answers[1]
+
+
+def test_one_question_about_a_video(
+    qwen2_5_vl_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = str(video(tmp_path / "a.mp4").source)
+    assert main(["chat", str(qwen2_5_vl_folder), "--video", clip, "--prompt", "What happens?", *SHORT]) == 0
+    assert capsys.readouterr().out.strip()
+    assert main(["chat", str(qwen2_5_vl_folder), "--audio", clip, "--prompt", "What is said?", *SHORT]) == 2
+    assert "takes text, images, videos; choose a model that hears" in capsys.readouterr().err
 
 
 def test_lines_from_a_pipe_are_a_conversation(

@@ -141,3 +141,12 @@ def test_settings_of_another_method_are_noted() -> None:
         "lora_rank: it has no effect with finetuning_type full",
         "freeze_trainable_layers: it has no effect with finetuning_type full",
     ]
+
+
+def test_settings_of_packed_frames_need_them() -> None:
+    words = ["packing_maxlen=2", "double_frame_duration=10", "time_scale=0.2"]
+    assert list(notes(_values(words))) == [
+        "packing_maxlen: it has no effect without enable_high_fps",
+        "double_frame_duration: it has no effect without enable_high_fps",
+    ]
+    assert list(notes(_values([*words, "enable_high_fps=true"]))) == []

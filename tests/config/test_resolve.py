@@ -101,7 +101,6 @@ def test_wrong_values_are_all_named_with_what_is_expected() -> None:
         ("deepspeed: ds_z3.json", "run.yaml, line 1: deepspeed=ds_z3.json is not supported yet; "),
         ("stage: dpo", "run.yaml, line 1: stage=dpo is not supported yet; use sft"),
         ("infer_backend: vllm", "run.yaml, line 1: infer_backend=vllm is not supported yet; use huggingface"),
-        ("enable_high_fps: true", "run.yaml, line 1: enable_high_fps=true is not supported yet; "),
         ("do_predict: true", "run.yaml, line 1: do_predict=true is not supported yet; "),
         ("pref_loss: simpo", "run.yaml, line 1: pref_loss=simpo is not supported yet; "),
     ],

@@ -37,8 +37,10 @@ def in_module_layout(folder: Path, target: Path) -> Path:
     """The same model stored under its parameters' present names instead of those of the hub."""
     shutil.copytree(folder, target)
     stored = load_file(target / "model.safetensors")
-    by_name = load(folder).state_dict()
-    kept = {key for key in by_name if key in stored or "lm_head" not in key or len(by_name) == len(stored)}
+    model = load(folder)
+    by_name = model.state_dict()
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    kept = {key for key in by_name if key in stored or "lm_head" not in key or not tied}
     save_file({key: by_name[key].contiguous() for key in kept}, target / "model.safetensors", {"format": "pt"})
     return target
 

@@ -42,3 +42,13 @@ def test_config_says_what_changed_and_nothing_else(tmp_path: Path) -> None:
     adjust_config(tmp_path, untied=True, dtype=torch.bfloat16)
     expected = {"dtype": "bfloat16", "tie_word_embeddings": False, "text_config": {"dtype": "bfloat16"}}
     assert json.loads((tmp_path / "config.json").read_text()) == config | expected
+
+
+def test_a_difference_beside_a_picture_alone_counts(tmp_path: Path) -> None:
+    picture = "{% for p in m.content %}{{ p.text if p.type == 'text' else '<image>' }}{% endfor %}"
+    source = CHATML.replace(
+        "{{ m.content }}", f"{{% if m.content is string %}}{{{{ m.content }}}}{{% else %}}{picture}{{% endif %}}"
+    )
+    own = ChatTemplate(source.replace("<image>", "<image>\\n"))
+    assert carry_template(tmp_path, used=ChatTemplate(source), own=ChatTemplate(source)) is False
+    assert carry_template(tmp_path, used=ChatTemplate(source), own=own) is True

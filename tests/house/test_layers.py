@@ -16,17 +16,19 @@ LAYERS = (
     ("env", "extras"),
     ("log",),
     ("config",),
-    ("chat", "media"),
+    ("chat", "media", "recipes"),
     ("models",),
     ("data",),
     ("infer",),
     ("train",),
     ("evaluate", "export", "estimate", "diagnose", "augment"),
+    ("compose",),
+    ("convert",),
     ("serve", "studio"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LIGHT = {"errors", "env", "extras", "log", "config", "chat", "media"}
+LIGHT = {"errors", "env", "extras", "log", "config", "chat", "media", "recipes"}
 FRONT = {"__init__.py", "__main__.py"}
 INSIDE = [path for path in MODULES if not (path.parent == SOURCE and path.name in FRONT)]
 

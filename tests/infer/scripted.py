@@ -15,6 +15,7 @@ class ScriptedEngine:
 
     answers: Sequence[str | BaseException]
     sees: bool = True
+    kinds: Sequence[MediaKind] = ("image",)
     asked: list[Conversation] = field(default_factory=list)
     seeds: list[int | None] = field(default_factory=list)
 
@@ -33,4 +34,4 @@ class ScriptedEngine:
         return "".join(self.stream(conversation, options, seed=seed))
 
     def accepts(self, kind: MediaKind) -> bool:
-        return self.sees and kind == "image"
+        return self.sees and kind in self.kinds

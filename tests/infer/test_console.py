@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.recordings import video
 from tests.infer.scripted import ScriptedEngine
 from tunesmith.config.generation import GenerationSettings
 from tunesmith.config.settings import Settings
@@ -78,7 +79,7 @@ def test_a_line_that_only_looks_like_a_command_is_a_question() -> None:
 
 def test_help_names_every_command() -> None:
     typist, _ = talk(["/help"])
-    assert all(word in typist.said[0] for word in ("/image", "/clear", "/system", "/save", "/exit"))
+    assert all(word in typist.said[0] for word in ("/image", "/video", "/audio", "/clear", "/system", "/save", "/exit"))
 
 
 def test_system_and_clear_start_a_new_conversation() -> None:
@@ -95,6 +96,18 @@ def test_a_saved_chat_reads_back_as_a_dataset(tmp_path: Path, picture: Path) -> 
     file = tmp_path / "chat.json"
     typist = Typist(f"/image {picture}", "what is an <image>?", "sure?", f"/save {file}")
     assert converse(session, typist) == 0, typist.said
+    (dataset,) = open_datasets([str(file)], Settings())
+    assert dataset.conversation(dataset.ref(0)).messages == session.conversation.messages
+
+
+def test_a_video_is_attached_and_saved_with_the_chat(tmp_path: Path) -> None:
+    session = ChatSession(ScriptedEngine(["a cat"], kinds=("image", "video")), GenerationSettings())
+    clip, file = video(tmp_path / "a.mp4"), tmp_path / "chat.json"
+    typist = Typist("/video", f"/video {clip.source}", "/audio a.wav", "what is it?", f"/save {file}")
+    assert converse(session, typist) == 2
+    assert typist.said[0] == "error: /video needs a file: /video path/to/clip.mp4"
+    assert typist.said[1] == f"attached {clip.source} (3.0 s, 96 x 64); it goes with your next message"
+    assert typist.said[2].endswith("takes text, images, videos; choose a model that hears")
     (dataset,) = open_datasets([str(file)], Settings())
     assert dataset.conversation(dataset.ref(0)).messages == session.conversation.messages
 

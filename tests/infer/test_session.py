@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.recordings import sound, video
 from tests.infer.scripted import ScriptedEngine
 from tunesmith.chat.message import Media, Message, Text
 from tunesmith.config.generation import GenerationSettings
@@ -29,7 +30,7 @@ def test_the_engine_sees_every_turn_so_far() -> None:
 
 def test_an_image_stands_before_the_text_of_the_next_message_only(picture: Path) -> None:
     session = start("a cat", "still a cat")
-    assert session.attach(picture) == (60, 40)
+    assert session.attach(picture) == "60 x 40"
     list(session.say("what is it?"))
     list(session.say("sure?"))
     first, _, second, _ = session.messages
@@ -48,6 +49,24 @@ def test_an_image_is_checked_at_once(tmp_path: Path, picture: Path) -> None:
     with pytest.raises(UsageError, match="takes text only"):
         start(sees=False).attach(picture)
     assert session.attached == ()
+
+
+def test_videos_and_sound_go_with_a_message_too(tmp_path: Path) -> None:
+    engine = ScriptedEngine(["a clip"], kinds=("image", "video", "audio"))
+    session = ChatSession(engine, GenerationSettings())
+    clip, tone = video(tmp_path / "a.mp4", num_frames=25, fps=10), sound(tmp_path / "a.wav")
+    assert session.attach(tmp_path / "a.mp4", kind="video") == "2.5 s, 96 x 64"
+    assert session.attach(tmp_path / "a.wav", kind="audio") == "1.5 s"
+    list(session.say("what is it?"))
+    assert session.messages[0].parts == (clip, tone, Text("what is it?"))
+
+
+def test_what_the_model_does_not_take_is_named(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match=r"takes text, images; choose a model that sees videos"):
+        start().attach(tmp_path / "a.mp4", kind="video")
+    with pytest.raises(UsageError, match=r"takes text only; choose a model that hears"):
+        start(sees=False).attach("a.wav", kind="audio")
 
 
 def test_a_stopped_answer_is_kept_as_far_as_it_came() -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from tests.data.recordings import video
 from tunesmith.chat.message import Conversation, Media, Message, Text
 from tunesmith.config.generation import GenerationSettings
 from tunesmith.data.encoding.encode import build_template
@@ -129,10 +130,19 @@ def test_the_end_of_turn_token_can_be_shown(qwen2_folder: Path, tmp_path: Path) 
     assert shown == tokenizer.decode(ids[: ids.index(ids[4]) + 1]).rstrip("\ufffd")
 
 
-def test_only_models_that_see_accept_images(text_model: OpenModel, vision_model: OpenModel) -> None:
+def test_a_model_accepts_what_it_and_its_template_know(text_model: OpenModel, vision_model: OpenModel) -> None:
     assert vision_model.engine.accepts("image")
     assert not text_model.engine.accepts("image")
-    assert not vision_model.engine.accepts("video")
+    assert vision_model.engine.accepts("video")
+    assert not vision_model.engine.accepts("audio")
+
+
+def test_an_answer_about_a_video_is_of_that_video(vision_model: OpenModel, tmp_path: Path) -> None:
+    def asked(*media: Media) -> str:
+        return vision_model.engine.answer(Conversation((Message("user", (*media, Text("What is it?"))),)), GREEDY)
+
+    short, long = (video(tmp_path / f"{frames}.mp4", num_frames=frames) for frames in (10, 40))
+    assert asked(long) == asked(Media("video", long.source)) != asked(short)
 
 
 def test_a_conversation_goes_on_after_an_empty_answer(text_model: OpenModel) -> None:

@@ -29,7 +29,8 @@ from tunesmith.train.steps.forward import Forward
 WITHOUT_TEMPLATE = {"phi": "chatml", "gpt2": "chatml"}
 ONE_SIZE = {"minicpmv4_6"}
 """Its tower takes pictures of different sizes together only in newer versions of transformers."""
-WITH_VIDEO = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_5_omni"}
+MINICPM = {"minicpmv_2_6", "minicpmv_4_0", "minicpmv_4_5", "minicpmo_2_6"}
+WITH_VIDEO = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_5_omni", "minicpmv4_6", "minicpmv4_7"} | MINICPM
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Given:
 
     @cached_property
     def preprocessor(self) -> Preprocessor:
-        return read_preprocessor(self.folder, media=MediaSettings(use_audio_in_video=self.kind == "qwen2_5_omni"))
+        media = MediaSettings(
+            use_audio_in_video=self.kind == "qwen2_5_omni",
+            enable_high_fps=self.kind == "minicpmv_4_5",  # two frames a group in so short a clip
+        )
+        return read_preprocessor(self.folder, media=media)
 
     @cached_property
     def rows(self) -> tuple[Conversation, ...]:

@@ -21,6 +21,7 @@ IN_FLOAT32 = {
     "llava_onevision",
     "glm4v",
     "minicpmv4_6",
+    "minicpmv4_7",
     "qwen2_audio",
     "qwen2_5_omni",
 }

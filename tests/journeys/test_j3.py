@@ -1,6 +1,7 @@
 """J3: a dataset in MiniCPM-V's own form and the settings of its finetune script, through a model transformers has.
 
-MiniCPM-V itself comes with a later part; the data, the names of the settings and the merge do not depend on it.
+The data, the names of the settings and the merge do not depend on the model; `test_examples.py` runs the user's file on
+MiniCPM-V itself.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from tests.models.given import batch_for, logits_of, settings_for, train_a_step
 from tests.tiny import tiny_folder
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.load import load_model
+from tunesmith.models.quantization import is_packed
 from tunesmith.models.saving import save_adapter
 from tunesmith.models.tuning import apply_tuning, attach_adapters
 
@@ -214,3 +215,95 @@ def test_adapters_and_tuning_that_cannot_start_from_them(qwen2_folder: Path, tmp
 def test_an_additional_target_that_is_not_there(qwen2_folder: Path) -> None:
     with pytest.raises(UsageError, match="additional_target: there is no module score; there are"):
         train(qwen2_folder, tuning={"additional_target": "score"})
+
+
+@pytest.fixture(scope="module")
+def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaVA: two layers of language model, two of CLIP, a projector of two linear layers."""
+    return tiny_folder("llava", tmp_path_factory.mktemp("llava"))
+
+
+EACH_ITS_OWN = {
+    "lora_rank": 6,
+    "lora_alpha": 3,
+    "vision_lora_rank": 2,
+    "vision_lora_alpha": 5,
+    "freeze_vision_tower": False,
+    "freeze_multi_modal_projector": False,
+}
+
+
+def test_the_vision_tower_may_have_a_rank_and_an_alpha_of_its_own(llava_folder: Path) -> None:
+    model = train(llava_folder, steps=0, tuning=EACH_ITS_OWN).get_base_model().model
+
+    seeing = model.vision_tower.encoder.layers[1].self_attn.q_proj
+    speaking = model.language_model.layers[1].self_attn.q_proj
+    assert (seeing.r["default"], seeing.scaling["default"]) == (2, 5 / 2)
+    assert (speaking.r["default"], speaking.scaling["default"]) == (6, 3 / 6)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "rank", "alpha"),
+    [
+        ({"vision_lora_rank": 2}, 2, 4),
+        ({"vision_lora_alpha": 9}, 6, 9),
+        ({"vision_lora_rank": 2, "use_rslora": True}, 2, 4),
+        ({}, 6, 3),
+    ],
+)
+def test_what_is_not_said_of_the_tower_follows(
+    llava_folder: Path, tuning: dict[str, Any], rank: int, alpha: int
+) -> None:
+    given = {"lora_rank": 6, "lora_alpha": 3, "freeze_vision_tower": False, **tuning}
+    layer = train(llava_folder, steps=0, tuning=given).get_base_model().model.vision_tower.encoder.layers[0].mlp.fc1
+
+    assert (layer.r["default"], layer.lora_alpha["default"]) == (rank, alpha)
+    assert layer.scaling["default"] == alpha / (rank**0.5 if "use_rslora" in tuning else rank)
+
+
+def test_a_rank_for_a_tower_that_gets_no_adapters_is_a_mistake(llava_folder: Path) -> None:
+    with pytest.raises(UsageError, match="vision_lora_rank and vision_lora_alpha: no layer of a vision tower"):
+        train(llava_folder, tuning={"vision_lora_rank": 2})
+    with pytest.raises(UsageError, match=r"vision_lora_alpha: 2\.5 is not a whole number"):
+        train(llava_folder, tuning={**EACH_ITS_OWN, "vision_lora_alpha": 2.5})
+
+
+def test_an_open_projector_trains_in_full_beside_adapters(llava_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tunesmith"):
+        model = train(llava_folder, steps=0, tuning=EACH_ITS_OWN)
+
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    in_full = {name.partition("modules_to_save.default.")[2] for name in trained if ".lora_" not in name}
+    assert in_full == {"linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias"}
+    assert not any("multi_modal_projector" in name and ".lora_" in name for name in trained)
+    assert "the projector (model.multi_modal_projector) trains in full beside the adapter" in caplog.text
+
+
+def test_parts_with_ranks_of_their_own_are_saved_attached_and_taken_further(llava_folder: Path, tmp_path: Path) -> None:
+    batch = batch_for(llava_folder, with_image=True)
+    torch.manual_seed(0)
+    given = settings_for(llava_folder, tuning=EACH_ITS_OWN)
+    trained = apply_tuning(load_model(given, trains=True), given)
+    assert isinstance(trained, PeftModel)
+    for _ in range(2):
+        train_a_step(trained, batch, learning_rate=0.5)
+    save_adapter(trained, tmp_path)
+
+    again = train(llava_folder, steps=0, adapter_name_or_path=[str(tmp_path)])
+
+    assert torch.equal(logits_of(answering(llava_folder, tmp_path), batch), logits_of(trained, batch))
+    assert train_a_step(again.train(), batch) == train_a_step(trained.train(), batch)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_trains_in_full_is_not_packed(llava_folder: Path, bits: int) -> None:
+    pytest.importorskip("bitsandbytes")
+    batch = batch_for(llava_folder, with_image=True)
+    given = settings_for(llava_folder, quantization_bit=bits, tuning=EACH_ITS_OWN)
+    model = apply_tuning(load_model(given, trains=True), given)
+
+    packed = {name for name, parameter in model.named_parameters() if is_packed(parameter)}
+    assert len(packed) == 26
+    assert not any("multi_modal_projector" in name or "lm_head" in name for name in packed)
+    losses = [train_a_step(model, batch, learning_rate=0.1) for _ in range(3)]
+    assert losses[2] < losses[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models.given import batch_for_kind, logits_of, settings_for, train_a_step
-from tests.tiny import AUDIO_KINDS, KINDS, VISION_KINDS, tiny_folder
+from tests.tiny import AUDIO_KINDS, IMAGE_KINDS, KINDS, tiny_folder
 from tunesmith.models.folder import load_folder
 from tunesmith.models.load import load_model
 from tunesmith.models.processor import load_preprocessor
@@ -40,7 +40,7 @@ def test_trains_a_step_and_round_trips(kind: str, finetuning_type: str, tmp_path
     loaded.requires_grad_(False)
     assert not torch.equal(logits_of(model, batch), untrained)
     assert torch.equal(logits_of(loaded, batch), logits_of(model, batch))
-    assert (kind in {*VISION_KINDS, "qwen2_5_omni"}) == hasattr(processor, "image_processor")
+    assert (kind in IMAGE_KINDS) == hasattr(processor, "image_processor")
     assert (kind in AUDIO_KINDS) == hasattr(processor, "feature_extractor")
 
 

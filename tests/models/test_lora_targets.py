@@ -13,7 +13,7 @@ from tests.tiny import tiny_folder
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
 from tunesmith.models.load import model_class_of
-from tunesmith.models.lora_targets import compact_targets, resolve_targets
+from tunesmith.models.lora_targets import compact_targets, projector_in_full, resolve_targets
 from tunesmith.models.parts import find_parts
 
 LANGUAGE_LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -48,12 +48,41 @@ def test_all_is_every_linear_layer_of_the_language_model_but_never_the_head(reso
 
 def test_all_takes_in_the_parts_that_are_not_frozen(resolve: Resolve) -> None:
     with_tower = set(resolve(freeze_vision_tower=False)) - set(resolve())
-    with_projector = set(resolve(freeze_multi_modal_projector=False)) - set(resolve())
     only_tower = resolve(freeze_vision_tower=False, freeze_language_model=True)
 
     assert len(with_tower) == 10 and all(name.startswith("model.visual.blocks.") for name in with_tower)
-    assert with_projector == {"model.visual.merger.mlp.0", "model.visual.merger.mlp.2"}
     assert set(only_tower) == with_tower
+
+
+def test_an_open_projector_gets_adapters_only_when_its_layers_are_named(resolve: Resolve) -> None:
+    layers = {"model.visual.merger.mlp.0", "model.visual.merger.mlp.2"}
+    for target in ("mlp.0,mlp.2", r"model\.visual\.merger\..*"):
+        assert set(resolve(lora_target=target, freeze_multi_modal_projector=False)) == layers
+    assert not layers & set(resolve(freeze_multi_modal_projector=False, freeze_vision_tower=False))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tuning", "expected"),
+    [
+        ("llava", {}, ["model.multi_modal_projector"]),
+        ("llava", {"freeze_multi_modal_projector": True}, []),
+        ("llava", {"lora_target": "linear_1,q_proj"}, []),
+        ("llava", {"additional_target": "multi_modal_projector"}, []),
+        ("llava", {"additional_target": "multi_modal_projector.linear_2"}, []),
+        ("qwen2_5_vl", {}, ["model.visual.merger"]),
+        ("qwen3_vl", {}, ["model.visual.merger", *(f"model.visual.deepstack_merger_list.{index}" for index in (0, 1))]),
+        ("qwen2", {}, []),
+    ],
+)
+def test_an_open_projector_trains_in_full_unless_something_else_is_said_of_it(
+    kind: str, tuning: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
+    folder = tiny_folder(kind, tmp_path)
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = model_class_of(config, folder)(config)
+    settings = TuningSettings.model_validate({"freeze_multi_modal_projector": False, **tuning})
+    assert projector_in_full(model, find_parts(model), settings) == expected
 
 
 @pytest.mark.parametrize("target", ["q_proj,v_proj", "q_proj, v_proj", ("q_proj", "v_proj")])

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from tests.models.given import settings_for
+from tests.tiny import tiny_folder
 from tunesmith.models.load import load_model
 from tunesmith.models.tuning import apply_tuning, parameter_groups
 
@@ -59,6 +60,23 @@ def test_a_learning_rate_per_part(qwen2_5_vl_folder: Path) -> None:
         "language model, biases and norms 0.001",
         "output head, weights 0.001",
     ]
+
+
+def test_a_learning_rate_per_part_with_adapters(tmp_path: Path) -> None:
+    groups = groups_of(
+        tiny_folder("llava", tmp_path),
+        freeze_vision_tower=False,
+        freeze_multi_modal_projector=False,
+        vision_learning_rate=1e-5,
+        projector_learning_rate=2e-4,
+    )
+
+    assert {name: len(group["params"]) for name, group in groups.items()} == {
+        "vision tower, weights 1e-05": 24,
+        "projector, weights 0.0002": 2,
+        "projector, biases and norms 0.0002": 2,
+        "language model, weights 0.001": 28,
+    }
 
 
 def test_lora_plus_trains_b_faster(qwen2_folder: Path) -> None:

@@ -40,8 +40,13 @@ PARTS = {
     "smolvlm": ("model.text_model", ("model.vision_model",), ("model.connector",)),
     "mistral3": ("model.language_model", ("model.vision_tower",), ("model.multi_modal_projector",)),
     "glm4v": ("model.language_model", ("model.visual",), ("model.visual.merger", "model.visual.downsample")),
+    "minicpmv_2_6": ("llm.model", ("vpm",), ("resampler",)),
+    "minicpmv_4_0": ("llm.model", ("vpm",), ("resampler",)),
+    "minicpmv_4_5": ("llm.model", ("vpm",), ("resampler",)),
+    "minicpmv4_7": ("model.language_model", ("model.vision_tower",), ("model.merger",)),
     "minicpmv4_6": ("model.language_model", ("model.vision_tower",), ("model.merger",)),
     "qwen2_audio": ("model.language_model", ("model.audio_tower",), ("model.multi_modal_projector",)),
+    "minicpmo_2_6": ("llm.model", ("vpm", "apm"), ("resampler", "audio_projection_layer")),
     "qwen2_5_omni": (
         "model.language_model",
         ("model.audio_tower", "model.visual"),
@@ -69,7 +74,7 @@ def test_every_architecture_is_taken_apart(kind: str, tmp_path: Path) -> None:
     assert parts.layers == f"{language_model}.{'h' if kind == 'gpt2' else 'layers'}"
     assert parts.vision_tower == towers
     assert parts.projector == projectors
-    assert parts.head == "lm_head"
+    assert parts.head == ("llm.lm_head" if language_model.startswith("llm.") else "lm_head")
     assert parts.is_multimodal == (kind not in TEXT_KINDS)
 
 

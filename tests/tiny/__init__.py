@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import CONFIG_MAPPING
 
-from tests.tiny import audio, qwen, text, vision
+from tests.tiny import audio, internlm, minicpm, minicpm_native, qwen, text, vision
 from tests.tiny.kinds import Builder
 
 TEXT_KINDS: dict[str, Builder] = {
@@ -26,6 +26,8 @@ TEXT_KINDS: dict[str, Builder] = {
     "phi3": text.build_phi3,
     "glm4": text.build_glm4,
     "gpt2": text.build_gpt2,
+    "internlm2": internlm.build_internlm2,
+    "minicpm": internlm.build_minicpm,
 }
 VISION_KINDS: dict[str, Builder] = {
     "qwen2_5_vl": qwen.build_qwen2_5_vl,
@@ -39,17 +41,26 @@ VISION_KINDS: dict[str, Builder] = {
     "smolvlm": vision.build_smolvlm,
     "mistral3": vision.build_mistral3,
     "glm4v": vision.build_glm4v,
-    "minicpmv4_6": vision.build_minicpmv4_6,
+    "minicpmv4_6": minicpm_native.build_minicpmv4_6,
+    "minicpmv4_7": minicpm_native.build_minicpmv4_7,
+    "minicpmv_2_6": minicpm.BUILDERS["minicpmv_2_6"],
+    "minicpmv_4_0": minicpm.BUILDERS["minicpmv_4_0"],
+    "minicpmv_4_5": minicpm.BUILDERS["minicpmv_4_5"],
 }
 AUDIO_KINDS: dict[str, Builder] = {
     "qwen2_audio": audio.build_qwen2_audio,
     "qwen2_5_omni": audio.build_qwen2_5_omni,
+    "minicpmo_2_6": minicpm.BUILDERS["minicpmo_2_6"],
 }
 if "internlm3" not in CONFIG_MAPPING:
     del TEXT_KINDS["internlm3"]
+if "minicpmv4_7" not in CONFIG_MAPPING:
+    del VISION_KINDS["minicpmv4_7"]
 if find_spec("num2words") is None:
     del VISION_KINDS["smolvlm"]
 KINDS = {**TEXT_KINDS, **VISION_KINDS, **AUDIO_KINDS}
+IMAGE_KINDS = [*VISION_KINDS, "qwen2_5_omni", "minicpmo_2_6"]
+"""Those that take images, some of which hear too."""
 
 
 def tiny_folder(kind: str, folder: Path) -> Path:

@@ -30,7 +30,8 @@ _OTHERS = (
 )
 
 
-def _corpus() -> list[str]:
+def corpus() -> list[str]:
+    """What every tiny tokenizer is trained on: sentences about pictures, Chinese, code, emoji."""
     described = [
         f"system user assistant: What is in the picture? There are {number} {colour} {shape}s on the left."
         for number in range(1, 5)
@@ -53,7 +54,7 @@ def _train() -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=NUM_BASE_TOKENS, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.train_from_iterator(corpus(), trainer)
     return tokenizer
 
 

@@ -38,7 +38,6 @@ from transformers import (
     PixtralImageProcessor,
     PixtralProcessor,
     PreTrainedTokenizerBase,
-    ProcessorMixin,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
@@ -314,43 +313,3 @@ def build_glm4v(folder: Path) -> None:
         video_end_token_id=ids("<|end_of_video|>"),
     )
     save_random_model(Glm4vForConditionalGeneration, config, folder)
-
-
-def build_minicpmv4_6(folder: Path) -> None:
-    """MiniCPM-V 4.6: numbered pictures, an overview and slices of it, merged twice."""
-    from transformers import (
-        MiniCPMV4_6Config,
-        MiniCPMV4_6ForConditionalGeneration,
-        MiniCPMV4_6ImageProcessor,
-        MiniCPMV4_6Processor,
-        MiniCPMV4_6VideoProcessor,
-    )
-
-    named = {
-        "image_token": "<|image_pad|>",
-        "video_token": "<|video_pad|>",
-        "image_start_token": "<image>",
-        "image_end_token": "</image>",
-        "slice_start_token": "<slice>",
-        "slice_end_token": "</slice>",
-        "image_id_start_token": "<image_id>",
-        "image_id_end_token": "</image_id>",
-    }
-    tokenizer = build_qwen_tokenizer(SPECIAL_TOKENS, chat_template=read_template("minicpmv4_6"), named_tokens=named)
-    slicing: dict[str, Any] = {"scale_resolution": 112, "patch_size": 14, "max_slice_nums": 4}
-    processor: ProcessorMixin = MiniCPMV4_6Processor(
-        image_processor=MiniCPMV4_6ImageProcessor(**slicing),
-        video_processor=MiniCPMV4_6VideoProcessor(**slicing),
-        tokenizer=tokenizer,
-        chat_template=tokenizer.chat_template,
-    )
-    processor.save_pretrained(folder)
-    config = MiniCPMV4_6Config(
-        text_config={"model_type": "qwen3", **text_sizes(tokenizer), "head_dim": 16},
-        vision_config={**_TOWER, "image_size": 112, "patch_size": 14, "insert_layer_id": 0},
-        insert_layer_id=0,
-        image_size=112,
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-    )
-    save_random_model(MiniCPMV4_6ForConditionalGeneration, config, folder)

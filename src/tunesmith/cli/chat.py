@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from tunesmith import log
+from tunesmith.chat.message import MediaKind
 from tunesmith.cli.arguments import split_arguments
 from tunesmith.cli.imports import importing
+
+_MEDIA: tuple[MediaKind, ...] = ("image", "video", "audio")
 
 HELP = """tunesmith chat [run.yaml | FOLDER] [options] [key=value | --key value]...
 
@@ -15,10 +18,11 @@ Talks to a model: the one a YAML file describes (what was trained into its outpu
 of its checkpoints, an adapter or a model folder. Answers appear as they are made and are kept as the conversation.
 
   --prompt TEXT   answer this one question, print the answer alone, and stop
-  --image PATH    an image for the (first) question; may stand several times
+  --image PATH    an image for the (first) question; may stand several times, as --video PATH and --audio PATH may
   --system TEXT   a system message
 
-While talking: /image PATH, /clear, /system TEXT, /save FILE.json, /help, /exit. Ctrl-C stops an answer.
+While talking: /image PATH, /video PATH, /audio PATH, /clear, /system TEXT, /save FILE.json, /help, /exit. Ctrl-C stops
+an answer.
 Common: temperature=0.95 (0: always the likeliest), top_p, top_k, max_new_tokens, repetition_penalty, seed, template.
 
   tunesmith chat runs/first temperature=0.2
@@ -50,7 +54,7 @@ class _Console:
 
 def run(argv: Sequence[str]) -> int:
     """Talk, or answer one question with --prompt."""
-    arguments = split_arguments(argv, switches=("help",), options=("prompt", "image", "system"))
+    arguments = split_arguments(argv, switches=("help",), options=("prompt", *_MEDIA, "system"))
     if "help" in arguments.switches or "-h" in argv:
         print(HELP, end="")
         return 0
@@ -65,7 +69,7 @@ def run(argv: Sequence[str]) -> int:
         arguments.target,
         arguments.overrides,
         prompt=arguments.option("prompt"),
-        images=arguments.options.get("image", ()),
+        media=[(kind, path) for kind in _MEDIA for path in arguments.options.get(kind, ())],
         system=arguments.option("system"),
     )
     console = _Console()

@@ -18,6 +18,9 @@ VERBS = {
     "data": "see and check examples as the model will see them: tunesmith data check run.yaml",
     "chat": "talk to a model, an adapter or a run folder",
     "export": "merge an adapter into its base and write one folder",
+    "compose": "give a text model eyes: tunesmith compose llava --language_model A --vision_tower B --output C",
+    "convert": "XTuner's checkpoints and LLaVA folders to folders that load here",
+    "recipes": "settings files to start from: tunesmith recipes list qwen",
     "env": "versions and devices, for a bug report",
     "version": "the version of Tunesmith",
 }
@@ -27,6 +30,8 @@ LATER_VERBS = {
     "webui": "write a YAML file and run `tunesmith train run.yaml`",
     "eval": "give held-out rows (val_size or eval_dataset) and read eval_loss while training",
 }
+XTUNER_VERBS = {"list-cfg": ("recipes", "list-cfg"), "copy-cfg": ("recipes", "copy-cfg")}
+"""Verbs of XTuner, and the words that do the same here."""
 _HELP_WORDS = {"help", "--help", "-h"}
 _VERSION_WORDS = {"--version", "-V"}
 
@@ -63,6 +68,7 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in _HELP_WORDS:
         sys.stdout.write(render_help())
         return 0
+    words = [*XTUNER_VERBS.get(words[0], words[:1]), *words[1:]]
     verb, rest = ("version" if words[0] in _VERSION_WORDS else words[0]), words[1:]
     if verb not in VERBS:
         raise _unknown_verb(verb)

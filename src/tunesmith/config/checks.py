@@ -62,7 +62,7 @@ def notes(values: Values) -> Iterator[str]:
     method = values["finetuning_type"]
     beside = {"group_by_length": "packing", "per_device_train_batch_size": "batch_tokens"}
     for key in (key for key in values.given if values[key] != FIELDS[key].default):
-        if key.startswith("lora_") and method != "lora":
+        if key.startswith(("lora_", "vision_lora_")) and method != "lora":
             yield f"{key}: it has no effect with finetuning_type {method}"
         if key.startswith("freeze_trainable_") and method != "freeze":
             yield f"{key}: it has no effect with finetuning_type {method}"
@@ -70,6 +70,8 @@ def notes(values: Values) -> Iterator[str]:
             yield f"{key}: it has no effect with {beside[key]}"
         if key == "buffer_size" and not values["streaming"]:
             yield "buffer_size: it has no effect without streaming; all rows are shuffled among each other"
+        if key in {"double_frame_duration", "packing_maxlen"} and not values["enable_high_fps"]:
+            yield f"{key}: it has no effect without enable_high_fps"
         if key == "batch_tokens" and values[key] < values["cutoff_len"]:
             yield f"batch_tokens: longer examples (up to cutoff_len {values['cutoff_len']}) make a micro-batch each"
 
@@ -164,6 +166,8 @@ def _rates_of_parts(values: Values) -> Iterator[str]:
     for rate, freeze in (
         ("vision_learning_rate", "freeze_vision_tower"),
         ("projector_learning_rate", "freeze_multi_modal_projector"),
+        ("vision_lora_rank", "freeze_vision_tower"),
+        ("vision_lora_alpha", "freeze_vision_tower"),
     ):
         if values[rate] is not None and values[freeze]:
             yield f"{values.where(rate)}: that part is frozen; add {freeze}: false, or leave {rate} out"

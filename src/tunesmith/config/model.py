@@ -18,6 +18,8 @@ class ModelSettings(Section):
     """Adapters to start from: all but the last are merged, the last goes on training."""
     adapter_folder: Annotated[str | None, Optional] = None
     """A folder that `adapter_name_or_path` is relative to."""
+    pretrained_pth: Annotated[str | None, Optional] = None
+    """LLaVA: start from the projector in this checkpoint of XTuner's (a .pth, a file or a folder)."""
     cache_dir: Annotated[str | None, Optional] = None
     """Where hub downloads are kept (the hub's own cache if empty)."""
     model_revision: str = "main"
@@ -62,7 +64,7 @@ class MediaSettings(Section):
     """How images, videos and audio become model input."""
 
     image_max_pixels: int | None = Field(None, gt=0)
-    """Shrink larger images to this area; None leaves the model's own processor to decide."""
+    """Shrink larger images to this area, before a model cuts them into slices; None leaves its processor to decide."""
     image_min_pixels: int | None = Field(None, gt=0)
     """Enlarge smaller images to this area; None leaves the model's own processor to decide."""
     image_do_pan_and_scan: bool = False
@@ -71,10 +73,20 @@ class MediaSettings(Section):
     """InternVL: cut images into tiles."""
     max_slice_nums: int | None = Field(None, gt=0)
     """MiniCPM-V: at most this many slices an image; None leaves the model's own number."""
+    downsample_mode: Literal["4x", "16x"] | None = None
+    """MiniCPM-V 4.6 and later: patches a token stands for; 4x: finer, for four times the tokens; None: the model's."""
     video_fps: float = Field(2.0, gt=0)
     """Frames taken from each second of a video."""
-    video_maxlen: int = Field(128, gt=0)
-    """At most this many frames a video."""
+    video_maxlen: int | None = Field(None, gt=0)
+    """At most this many frames a video; None: 128, or with enable_high_fps as many as its groups hold."""
+    enable_high_fps: bool = False
+    """MiniCPM-V 4.5: more frames for the same tokens, several sharing one run of them where a video is long."""
+    double_frame_duration: float = Field(30.0, ge=0)
+    """With enable_high_fps: videos shorter than this (s) get twice the frames, two a group; 0: none does."""
+    packing_maxlen: int = Field(3, ge=1, le=6)
+    """With enable_high_fps: at most this many consecutive frames share a group."""
+    time_scale: float = Field(0.1, gt=0)
+    """MiniCPM-V 4.5: seconds between two temporal ids of frames; the published models were trained with 0.1."""
     video_max_pixels: int | None = Field(None, gt=0)
     """Shrink larger frames to this area; None leaves the model's own processor to decide."""
     video_min_pixels: int | None = Field(None, gt=0)
@@ -87,3 +99,8 @@ class MediaSettings(Section):
     """Media given by URL: seconds a download may take."""
     url_max_bytes: int = Field(200_000_000, gt=0)
     """Media given by URL: bytes a file may have."""
+
+    @property
+    def max_frames(self) -> int:
+        """Frames a video at most, where its frames are not packed."""
+        return 128 if self.video_maxlen is None else self.video_maxlen

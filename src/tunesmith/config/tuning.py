@@ -8,6 +8,8 @@ from pydantic import Field
 
 from tunesmith.config.section import Names, Section
 
+AdapterLayout = Literal["native", "published"]
+
 
 class TuningSettings(Section):
     """Full, freeze, LoRA; and which parts of a multimodal model stay fixed."""
@@ -18,6 +20,10 @@ class TuningSettings(Section):
     """Rank of the adapter's matrices."""
     lora_alpha: float | None = Field(None, gt=0)
     """Twice the rank if empty."""
+    vision_lora_rank: int | None = Field(None, gt=0)
+    """Rank of the adapters in the vision tower, if it differs (needs freeze_vision_tower: false)."""
+    vision_lora_alpha: float | None = Field(None, gt=0)
+    """Alpha of the adapters in the vision tower; twice vision_lora_rank if empty."""
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
     lora_target: str | tuple[str, ...] = "all"
@@ -32,6 +38,8 @@ class TuningSettings(Section):
     """Weight-decomposed adapters (arXiv 2402.09353)."""
     create_new_adapter: bool = False
     """Merge adapter_name_or_path and start a new adapter, instead of going on with the last."""
+    adapter_layout: AdapterLayout = "native"
+    """How written adapters name layers: as transformers, or published as the model was (wqkv, w1), for its own code."""
     loraplus_lr_ratio: float | None = Field(None, gt=0)
     """Learning rate of B over that of A (arXiv 2402.12354)."""
     loraplus_lr_embedding: float = 1e-6
@@ -47,7 +55,7 @@ class TuningSettings(Section):
     freeze_vision_tower: bool = True
     """The vision tower stays as it is."""
     freeze_multi_modal_projector: bool = True
-    """What joins the tower and the language model stays as it is."""
+    """What joins the tower and the language model stays as it is; with LoRA, false trains it in full."""
     freeze_language_model: bool = False
     """The language model stays as it is."""
     vision_learning_rate: float | None = Field(None, ge=0)

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.utils import set_peft_model_state_dict
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tunesmith.errors import ModelError
+from tunesmith.models.native_adapter import read_adapter
 from tunesmith.models.quiet import quiet_transformers
 
 _NAME = "default"
@@ -87,11 +88,10 @@ def _put_on(skeleton: PreTrainedModel, folder: Path) -> PeftModel:
     """As `models.adapters.attach_adapter`, but with the stored tensors put in place rather than copied into others."""
     try:
         with quiet_transformers():
-            config = PeftConfig.from_pretrained(str(folder))
+            config, stored = read_adapter(folder, skeleton.config)
             config.inference_mode = True
             model: Any = get_peft_model(skeleton, config, autocast_adapter_dtype=False, low_cpu_mem_usage=True)
-            stored = load_peft_weights(str(folder), device="cpu")
-            report: Any = set_peft_model_state_dict(model, stored, low_cpu_mem_usage=True)
+            report: Any = set_peft_model_state_dict(model, dict(stored), low_cpu_mem_usage=True)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the adapter in {folder} does not fit the base model: {message}") from error

@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from tunesmith.chat.dialect import places_media
+from tunesmith.chat.message import MediaKind
 from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
 
 _TEMPLATE_FILE = "chat_template.jinja"
 _OLDER_TEMPLATE_FILE = "chat_template.json"
+_KINDS: tuple[MediaKind, ...] = ("image", "video", "audio")
 _PROBE: list[dict[str, Any]] = [
     {"role": "user", "content": "a"},
     {"role": "assistant", "content": "b"},
@@ -52,11 +55,17 @@ def carry_template(folder: Path, *, used: ChatTemplate, own: ChatTemplate | None
 
 def _same_text(first: ChatTemplate, second: ChatTemplate) -> bool:
     system = {"role": "system", "content": "s"}
+    seen = [_PROBE, [system, *_PROBE], *(_beside(kind) for kind in _KINDS if places_media(first, "user", kind))]
     return all(
         _render(first, messages, prompt=prompt) == _render(second, messages, prompt=prompt)
-        for messages in (_PROBE, [system, *_PROBE])
+        for messages in seen
         for prompt in (False, True)
     )
+
+
+def _beside(kind: MediaKind) -> list[dict[str, Any]]:
+    """A question with a medium in front: templates differ in what they write between the two."""
+    return [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": "a"}]}, *_PROBE[1:]]
 
 
 def _render(template: ChatTemplate, messages: list[dict[str, Any]], *, prompt: bool) -> str | None:

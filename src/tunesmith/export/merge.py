@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from tunesmith.errors import ModelError
 from tunesmith.export.adapter import AdapterMerge
-from tunesmith.export.keys import map_keys
+from tunesmith.export.keys import SplitKey, map_keys
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_keys, read_tensors, stored_format
 from tunesmith.models.load import load_config, model_class_of
@@ -34,14 +35,21 @@ class MergePlan:
 
     files:        weight files of the base
     parameter_of: stored key to parameter
+    splits:       stored keys that are several parameters
     merges:       the adapters, in order
     ties:         parameters that share one tensor, each to all of its group
     """
 
     files: tuple[Path, ...]
     parameter_of: Mapping[str, str]
+    splits: Mapping[str, SplitKey]
     merges: tuple[AdapterMerge, ...]
     ties: Mapping[str, tuple[str, ...]]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The stored keys."""
+        return frozenset(self.parameter_of) | frozenset(self.splits)
 
     def changes(self, name: str) -> bool:
         """Whether any adapter changes this parameter."""
@@ -53,6 +61,14 @@ class MergePlan:
             if name in merge.changed:
                 weight = merge.apply(name, weight)
         return weight
+
+    def merged_split(self, split: SplitKey, weight: torch.Tensor) -> torch.Tensor:
+        """A stored tensor of several parameters after every adapter."""
+        if not any(self.changes(name) for name in split.parameters):
+            return weight
+        parts = {name: self.merged(name, part) for name, part in split.split(weight).items()}
+        finest = reduce(torch.promote_types, (part.dtype for part in parts.values()))
+        return split.join({name: part.to(finest) for name, part in parts.items()})
 
 
 def plan_merge(base: Path, adapters: tuple[Path, ...] = ()) -> MergePlan:
@@ -67,9 +83,9 @@ def plan_merge(base: Path, adapters: tuple[Path, ...] = ()) -> MergePlan:
     # Twice the precision of a 16-bit base: a sum is rounded once, on writing.
     dtype = torch.promote_types(stored_format(base), torch.float32)
     merges = tuple(AdapterMerge(build_skeleton(base), adapter, dtype=dtype) for adapter in adapters)
-    plan = MergePlan(files, key_map.parameter_of, merges, _ties(model))
+    plan = MergePlan(files, key_map.parameter_of, key_map.splits, merges, _ties(model))
     changed = frozenset().union(*(merge.changed for merge in merges))
-    stored = set(key_map.parameter_of.values())
+    stored = {*key_map.parameter_of.values(), *(name for split in key_map.splits.values() for name in split.parameters)}
     reachable = all(any(alias in stored for alias in plan.ties.get(name, (name,))) for name in changed)
     if not reachable or not all(merge.by_layer for merge in merges):
         raise NotByWeightError(f"the adapters {', '.join(map(str, adapters))} change more than single stored weights")
@@ -100,6 +116,9 @@ def write_merged(plan: MergePlan, writer: ShardWriter, *, dtype: torch.dtype | N
     stored = set(plan.parameter_of.values())
     apart: set[str] = set()
     for key, weight in _stored_tensors(plan):
+        if key in plan.splits:
+            writer.add(key, _cast(plan.merged_split(plan.splits[key], weight), dtype or weight.dtype))
+            continue
         name = plan.parameter_of.get(key, key)
         value = plan.merged(name, weight)
         writer.add(key, _cast(value, dtype or weight.dtype))

@@ -58,7 +58,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         yield partial
         _swap(partial, target)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"writing the export to {target} failed: {error}; nothing was kept of it") from error
+        raise RunError(f"writing to {target} failed: {error}; nothing was kept of it") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -20,6 +20,7 @@ from tunesmith.export.files import copy_configs, copy_other_files, copy_preproce
 from tunesmith.export.merge import NotByWeightError, num_embedding_rows, plan_merge, write_merged
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import stored_format
+from tunesmith.export.untouched import keep_untouched
 from tunesmith.export.whole import save_merged_whole
 from tunesmith.infer.source import ModelSource
 from tunesmith.models.processor import Preprocessor, read_preprocessor
@@ -65,6 +66,7 @@ def write_weights(source: ModelSource, folder: Path, preprocessor: Preprocessor)
             copy_configs(Path(merged), folder)
             plan = plan_merge(Path(merged))
         untied = write_merged(plan, writer, dtype=dtype)
+        keep_untouched(source.origin or source.base, writer, written=plan.keys)
         names = writer.finish()
     adjust_config(folder, untied=untied, dtype=dtype)
     return WrittenWeights(tuple(names), writer.main_dtype)

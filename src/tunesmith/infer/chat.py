@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith import log
+from tunesmith.chat.message import MediaKind
 from tunesmith.errors import UsageError
 from tunesmith.infer.console import Terminal, converse, tell_answer
 from tunesmith.infer.open import open_engine
@@ -19,12 +20,12 @@ from tunesmith.infer.source import find_source
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What the user asked for: a YAML or folder, settings on top, and for a single question its text and images."""
+    """What the user asked for: a YAML or folder, settings on top, and for a single question its text and files."""
 
     target: Path | None
     overrides: Sequence[str] = ()
     prompt: str | None = None
-    images: Sequence[str] = ()
+    media: Sequence[tuple[MediaKind, str]] = ()
     system: str | None = None
 
 
@@ -44,13 +45,13 @@ def chat(request: ChatRequest, terminal: Terminal, *, interactive: bool) -> int:
 
 
 def open_session(request: ChatRequest) -> ChatSession:
-    """Load the model and attach the images. Raises UsageError, ModelError."""
-    if request.prompt is not None and not request.prompt.strip() and not request.images:
+    """Load the model and attach the files. Raises UsageError, ModelError."""
+    if request.prompt is not None and not request.prompt.strip() and not request.media:
         raise UsageError("--prompt is empty; give a question, or leave it out to talk in turns")
     source = find_source(request.target, request.overrides)
     settings = source.settings
     log.info(f"loading {source}")
     session = ChatSession(open_engine(source), settings.generation, system=request.system, seed=settings.training.seed)
-    for image in request.images:
-        session.attach(image)
+    for kind, path in request.media:
+        session.attach(path, kind=kind)
     return session

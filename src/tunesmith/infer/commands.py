@@ -8,13 +8,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from tunesmith.chat.message import MediaKind
 from tunesmith.errors import UsageError
 from tunesmith.infer.session import ChatSession
 from tunesmith.infer.transcript import save_conversation
 
 EXIT_WORDS = frozenset({"exit", "quit", "/exit", "/quit"})
+
+_EXAMPLES: dict[MediaKind, str] = {
+    "image": "path/to/picture.jpg",
+    "video": "path/to/clip.mp4",
+    "audio": "path/to/speech.wav",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +51,12 @@ def obey(session: ChatSession, line: str) -> str:
     return command.act(session, argument.strip())
 
 
-def _attach(session: ChatSession, argument: str) -> str:
+def _attach(session: ChatSession, argument: str, *, kind: MediaKind) -> str:
     path = argument.strip("'\"")
     if not path:
-        raise UsageError("/image needs a file: /image path/to/picture.jpg")
-    width, height = session.attach(path)
-    return f"attached {path} ({width} x {height}); it goes with your next message"
+        raise UsageError(f"/{kind} needs a file: /{kind} {_EXAMPLES[kind]}")
+    description = session.attach(path, kind=kind)
+    return f"attached {path} ({description}); it goes with your next message"
 
 
 def _clear(session: ChatSession, argument: str) -> str:
@@ -82,7 +90,9 @@ def _help(session: ChatSession, argument: str) -> str:
 
 
 COMMANDS = {
-    "/image": Command("/image PATH", "attach an image to the next message", _attach),
+    "/image": Command("/image PATH", "attach an image to the next message", partial(_attach, kind="image")),
+    "/video": Command("/video PATH", "attach a video to the next message", partial(_attach, kind="video")),
+    "/audio": Command("/audio PATH", "attach a sound to the next message", partial(_attach, kind="audio")),
     "/clear": Command("/clear", "forget the conversation", _clear),
     "/system": Command("/system [TEXT|none]", "show, set or remove the system message", _system),
     "/save": Command("/save FILE.json", "write the conversation as messages that train back in", _save),

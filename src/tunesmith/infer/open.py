@@ -19,7 +19,9 @@ from tunesmith.infer.transformers_engine import TransformersEngine
 from tunesmith.models.adapters import attach_adapter, merge_adapters
 from tunesmith.models.load import load_model
 from tunesmith.models.processor import Preprocessor, load_preprocessor, read_preprocessor
+from tunesmith.models.trained import ADAPTER_CONFIG
 from tunesmith.models.vocabulary import grow_to_adapter
+from tunesmith.models.weight_files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +81,11 @@ def _settings_of_base(source: ModelSource, *, dtype: torch.dtype | None = None) 
     update: dict[str, object] = {"model_name_or_path": str(source.base), "adapter_name_or_path": ()}
     if dtype is not None:
         update |= {"infer_dtype": str(dtype).removeprefix("torch."), "quantization_bit": None}
-    return source.settings.model_copy(update={"model": model.model_copy(update=update)})
+    tuning = source.settings.tuning.model_copy(update={"additional_target": _saved_whole(source)})
+    return source.settings.model_copy(update={"model": model.model_copy(update=update), "tuning": tuning})
+
+
+def _saved_whole(source: ModelSource) -> tuple[str, ...]:
+    """Modules that the adapters hold whole: such cannot be put in the place of packed ones."""
+    configs = [read_json(adapter / ADAPTER_CONFIG) for adapter in source.adapters]
+    return tuple(name for config in configs for name in config.get("modules_to_save") or ())

@@ -10,10 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
+from tunesmith.chat.message import Conversation, Media, MediaKind, Message, RowSource, Text
 from tunesmith.errors import UsageError
+from tunesmith.infer.attachment import open_attachment
 from tunesmith.infer.engine import Engine, SamplingOptions
-from tunesmith.media.image import probe_image
+
+_WORDS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
+_MODELS: dict[MediaKind, str] = {
+    "image": "choose a vision-language model",
+    "video": "choose a model that sees videos",
+    "audio": "choose a model that hears",
+}
 
 
 @dataclass(slots=True)
@@ -34,28 +41,21 @@ class ChatSession:
         system = (Message(role="system", parts=(Text(self.system),)),) if self.system else ()
         return Conversation(messages=system + self.messages, source=RowSource("<chat>", 0))
 
-    def attach(self, path: str | Path) -> tuple[int, int]:
-        """Put an image before the next message; its (width, height). Raises UsageError if model or file cannot."""
-        if not self.engine.accepts("image"):
+    def attach(self, path: str | Path, *, kind: MediaKind = "image") -> str:
+        """Put a file before the next message; returns what it is. Raises UsageError if model or file cannot."""
+        if not self.engine.accepts(kind):
             raise UsageError(
-                f"image {path}: this model, or its chat template, takes text only; choose a vision-language model"
+                f"{kind} {path}: this model, or its chat template, takes {self._accepted()}; {_MODELS[kind]}"
             )
-        file = Path(path).expanduser()
-        if not file.is_file():
-            raise UsageError(f"image {path}: there is no such file")
-        image = Media(kind="image", source=str(file))
-        try:
-            size = probe_image(image)
-        except ValueError as error:
-            raise UsageError(f"image {path} cannot be used: {error}") from error
-        self.attached += (image,)
-        return size
+        media, description = open_attachment(path, kind)
+        self.attached += (media,)
+        return description
 
     def say(self, text: str) -> Generator[str]:
-        """Add a user message, attached images first, and yield its answer in pieces.
+        """Add a user message, attached media first, and yield its answer in pieces.
 
         What was streamed is kept as the assistant's turn, also where the caller stops early. If nothing came (an
-        error, or stopped at once) the user's message is taken back, images attached again.
+        error, or stopped at once) the user's message is taken back, media attached again.
         """
         before, attached = self.messages, self.attached
         self.messages += (Message(role="user", parts=(*attached, Text(text))),)
@@ -72,8 +72,13 @@ class ChatSession:
             self._close_turn("".join(pieces), finished=finished, before=before, attached=attached)
 
     def clear(self) -> None:
-        """Forget every turn and attached image; the system message stays."""
+        """Forget every turn and attached file; the system message stays."""
         self.messages, self.attached = (), ()
+
+    def _accepted(self) -> str:
+        """`text only`, `text, images`, …"""
+        taken = [word for kind, word in _WORDS.items() if self.engine.accepts(kind)]
+        return ", ".join(["text", *taken]) if taken else "text only"
 
     def _stream(self) -> Generator[str]:
         seed = None if self.seed is None else self.seed + self._num_answers

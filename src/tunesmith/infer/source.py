@@ -16,6 +16,7 @@ from tunesmith.config.settings import Settings
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.adapters import adapter_folders
 from tunesmith.models.locate import locate
+from tunesmith.models.pth.folder_layout import refuse_llava_folder
 from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
 
 
@@ -84,6 +85,7 @@ def _from_lone_folder(folder: Path, overrides: Sequence[str]) -> ModelSource:
         given = any(_key(override) == "model_name_or_path" for override in overrides)
         base = [] if given else [f"model_name_or_path={_recorded_base(folder)}"]
         return _plain_source(load_settings(None, [*base, named, *overrides]))
+    refuse_llava_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model: neither run.yaml, nor adapter_config.json, nor config.json")
     return _plain_source(load_settings(None, [f"model_name_or_path={folder}", *overrides]))

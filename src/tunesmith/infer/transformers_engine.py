@@ -31,8 +31,8 @@ from tunesmith.models.parts import core_model
 from tunesmith.models.processor import Preprocessor
 
 _OUT_OF_MEMORY = (
-    "out of memory while answering; start a new conversation (/clear), show fewer or smaller images "
-    "(image_max_pixels), or load the model with infer_dtype=bfloat16 or quantization_bit=4"
+    "out of memory while answering; start a new conversation (/clear), show fewer or smaller images or frames "
+    "(image_max_pixels, video_maxlen), or load the model with infer_dtype=bfloat16 or quantization_bit=4"
 )
 
 
@@ -43,7 +43,7 @@ class TransformersEngine:
         # PEFT's layers sit inside the model; its outer `generate` adds nothing for LoRA and rewires methods meanwhile.
         self._model: Any = core_model(model)
         self._tokenizer: Any = preprocessor.tokenizer
-        self._takes_images = preprocessor.processor is not None and places_media(encoder.template, "user", "image")
+        self._kinds = frozenset(kind for kind in preprocessor.kinds if places_media(encoder.template, "user", kind))
         self._encoder = encoder
         self._collator = Collator(preprocessor, MediaInputs(preprocessor), packed=False)
         tokenizer, own = self._tokenizer, self._model.generation_config
@@ -75,8 +75,8 @@ class TransformersEngine:
         return "".join(self._text(new, options))
 
     def accepts(self, kind: MediaKind) -> bool:
-        """Images where model and template know them; videos and audio are not supported yet."""
-        return kind == "image" and self._takes_images
+        """Whether the model takes media of `kind` and its chat template has a place for them."""
+        return kind in self._kinds
 
     def _prompt(self, conversation: Conversation) -> Batch:
         prompt = self._encoder.encode_prompt(conversation)

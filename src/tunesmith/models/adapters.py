@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.utils import set_peft_model_state_dict
 from transformers import PreTrainedModel
 
 from tunesmith import log
@@ -18,7 +18,8 @@ from tunesmith.config.settings import Settings
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.locate import locate
-from tunesmith.models.lora_targets import compact_targets, resolve_targets
+from tunesmith.models.lora_targets import compact_targets, projector_in_full, resolve_targets, tower_lora, whole_alpha
+from tunesmith.models.native_adapter import check_published_layout, read_adapter, with_native_names
 from tunesmith.models.parts import ModelParts, find_parts, input_embedding, output_embedding, weight_of
 from tunesmith.models.quantization import is_quantized
 from tunesmith.models.quiet import quiet_transformers
@@ -35,6 +36,14 @@ def train_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:
     Everything of the model itself is frozen, but for `additional_target`. Earlier adapters are merged into it.
     Raises UsageError or ModelError for adapters and targets that do not fit.
     """
+    tuning = with_native_names(settings.tuning, model.config)
+    adapted = _old_or_new(model, settings.model_copy(update={"tuning": tuning}))
+    if settings.tuning.adapter_layout == "published":
+        check_published_layout(adapted)
+    return adapted
+
+
+def _old_or_new(model: PreTrainedModel, settings: Settings) -> PeftModel:
     folders = adapter_folders(settings.model)
     if folders and not settings.tuning.create_new_adapter:
         model = merge_adapters(model, folders[:-1])
@@ -53,11 +62,14 @@ def new_adapter(model: PreTrainedModel, parts: ModelParts, settings: Settings) -
     """`model` with a fresh LoRA adapter (arXiv 2106.09685) that leaves its output unchanged until it has trained."""
     tuning = settings.tuning
     targets = resolve_targets(model, parts, tuning)
-    extra = _additional_modules(model, settings)
+    extra = [*_additional_modules(model, settings), *_open_projector(model, parts, tuning)]
+    tower = tower_lora(targets, parts, tuning)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=tuning.lora_rank,
-        lora_alpha=_alpha(tuning),
+        lora_alpha=whole_alpha("lora_alpha", tuning.lora_alpha, rank=tuning.lora_rank),
+        rank_pattern=tower.rank,
+        alpha_pattern=tower.alpha,
         lora_dropout=tuning.lora_dropout,
         bias=tuning.lora_bias,
         use_rslora=tuning.use_rslora,
@@ -76,11 +88,11 @@ def _wrap(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     return adapted
 
 
-def _alpha(tuning: TuningSettings) -> int:
-    alpha = tuning.lora_alpha or 2 * tuning.lora_rank
-    if alpha != int(alpha):
-        raise UsageError(f"lora_alpha: {alpha} is not a whole number")
-    return int(alpha)
+def _open_projector(model: PreTrainedModel, parts: ModelParts, tuning: TuningSettings) -> list[str]:
+    whole = projector_in_full(model, parts, tuning)
+    if whole:
+        log.info(f"the projector ({', '.join(whole)}) trains in full beside the adapter")
+    return whole
 
 
 def _additional_modules(model: PreTrainedModel, settings: Settings) -> list[str]:
@@ -147,11 +159,10 @@ def attach_adapter(model: PreTrainedModel, folder: Path, *, trains: bool) -> Pef
     name_or_path = str(model.name_or_path)
     try:
         with quiet_transformers():
-            config = PeftConfig.from_pretrained(str(folder))
+            config, stored = read_adapter(folder, model.config)
             config.inference_mode = not trains
             adapted = _wrap(model, config)
-            stored = load_peft_weights(str(folder), device="cpu")
-            report: Any = set_peft_model_state_dict(adapted, stored, adapter_name=_NAME)
+            report: Any = set_peft_model_state_dict(adapted, dict(stored), adapter_name=_NAME)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ModelError(_does_not_fit(folder, name_or_path, str(error).strip().splitlines()[0])) from error
     absent = [name for name in report.missing_keys if "lora_" in name]

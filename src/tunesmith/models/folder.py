@@ -10,10 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixi
 
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.read import load_settings
+from tunesmith.config.settings import Settings
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.adapters import attach_adapter, find_adapter, merge_adapters
 from tunesmith.models.device import pick_device
-from tunesmith.models.load import load_config, read_pretrained
+from tunesmith.models.load import load_config, read_pretrained, settle_downsampling
 from tunesmith.models.locate import locate
 from tunesmith.models.processor import read_preprocessor
 from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
@@ -71,8 +72,11 @@ def _has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer_config.json").is_file()
 
 
-def _load_plain(folder: Path, *, dtype: torch.dtype | None, device: torch.device) -> PreTrainedModel:
+def _load_plain(
+    folder: Path, *, dtype: torch.dtype | None, device: torch.device, media: MediaSettings | None = None
+) -> PreTrainedModel:
     config = load_config(folder)
+    settle_downsampling(config, media or MediaSettings())
     check_weights(folder)
     return read_pretrained(folder, config, dtype=dtype, device=device)
 
@@ -82,18 +86,19 @@ def _load_with_adapters(folder: Path, *, dtype: torch.dtype | None, device: torc
     name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name:
         raise ModelError(f"{folder / ADAPTER_CONFIG} names no base model: set base_model_name_or_path in it")
-    settings = _settings_of_run(folder) or ModelSettings()
+    run = _settings_of_run(folder) or Settings()
+    settings = run.model
     base = locate(name, settings)
-    model = _load_plain(base, dtype=dtype, device=device)
+    model = _load_plain(base, dtype=dtype, device=device, media=run.media)
     model.name_or_path = name
     grow_to_adapter(model, folder)
     model = merge_adapters(model, [find_adapter(earlier, settings) for earlier in _earlier_adapters(folder)])
     return attach_adapter(model, folder, trains=False), base
 
 
-def _settings_of_run(folder: Path) -> ModelSettings | None:
+def _settings_of_run(folder: Path) -> Settings | None:
     run = run_of(folder)
-    return load_settings(run / RUN_SETTINGS).model if run else None
+    return load_settings(run / RUN_SETTINGS) if run else None
 
 
 def _earlier_adapters(folder: Path) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ def limit_images(processor: ProcessorMixin, media: MediaSettings) -> bool:
     _switch_on(image_processor, "do_pan_and_scan", media.image_do_pan_and_scan or None, key="image_do_pan_and_scan")
     _switch_on(image_processor, "crop_to_patches", media.crop_to_patches or None, key="crop_to_patches")
     _switch_on(image_processor, "max_slice_nums", media.max_slice_nums, key="max_slice_nums")
+    _switch_on(image_processor, "downsample_mode", media.downsample_mode, key="downsample_mode")
     if media.image_max_pixels is None and media.image_min_pixels is None:
         return False
     unit = pixels_counted_per_pixel(image_processor)

@@ -23,14 +23,18 @@ from transformers import (
 from transformers import __version__ as transformers_version
 
 from tunesmith import extras, log
-from tunesmith.config.model import ModelSettings
+from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import MissingExtraError, ModelError, UsageError
 from tunesmith.models.device import pick_device
+from tunesmith.models.families.native import warn_of_old_release
 from tunesmith.models.families.table import find_family
 from tunesmith.models.locate import locate
+from tunesmith.models.lora_targets import projector_in_full
+from tunesmith.models.parts import find_parts
 from tunesmith.models.precision import choose_precision, loading_dtype
-from tunesmith.models.quantization import keep_trainable_after_evaluation, quantization_config
+from tunesmith.models.pth.start import start_projector
+from tunesmith.models.quantization import keep_trainable_after_evaluation, quantization_config, whole_modules
 from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.vocabulary import fit_embeddings
 from tunesmith.models.weight_files import check_config, check_weights, weight_files
@@ -48,6 +52,7 @@ def load_model(settings: Settings, *, trains: bool) -> PreTrainedModel:
     name = require_name(settings.model)
     folder = locate(name, settings.model)
     config = load_config(folder)
+    settle_downsampling(config, settings.media)
     device = pick_device(use_cpu=settings.training.use_cpu)
     if trains and settings.model.train_from_scratch:
         model = _build_random(config, settings, device)
@@ -56,6 +61,8 @@ def load_model(settings: Settings, *, trains: bool) -> PreTrainedModel:
     # What an adapter records as its base: the name the user gave, not a place in a download cache.
     model.name_or_path = str(folder) if Path(name).expanduser().is_dir() else name
     fit_embeddings(model, folder, settings.model)
+    if trains:
+        start_projector(model, settings)
     keep_trainable_after_evaluation(model)
     model.train(trains)
     return model
@@ -78,6 +85,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     family = find_family(model_type)
     if family is None and model_type not in CONFIG_MAPPING:
         raise ModelError(_no_native_class(folder, model_type, needs_code="auto_map" in content))
+    warn_of_old_release(model_type)
     try:
         with quiet_transformers():
             config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -88,6 +96,12 @@ def load_config(folder: Path) -> PretrainedConfig:
     config = _that_answers(config)
     model_class_of(config, folder)
     return config
+
+
+def settle_downsampling(config: PretrainedConfig, media: MediaSettings) -> None:
+    """Let a model that can merge its patches in several ways do it as the settings say; its processor is told too."""
+    if media.downsample_mode is not None and hasattr(config, "downsample_mode"):
+        config.downsample_mode = media.downsample_mode
 
 
 def is_multimodal(config: PretrainedConfig) -> bool:
@@ -175,8 +189,22 @@ def _read_weights(
         dtype=dtype,
         device=device,
         attn_implementation=attention_implementation(settings.model),
-        quantization_config=quantization_config(settings.model, compute=compute),
+        quantization_config=quantization_config(
+            settings.model, compute=compute, whole=_kept_whole(folder, config, settings)
+        ),
     )
+
+
+def _kept_whole(folder: Path, config: PretrainedConfig, settings: Settings) -> list[str] | None:
+    """What must not be packed, since it trains in full beside an adapter; None where nothing does."""
+    tuning = settings.tuning
+    has_any = bool(tuning.additional_target) or not tuning.freeze_multi_modal_projector
+    if settings.model.quantization_bit is None or tuning.finetuning_type != "lora" or not has_any:
+        return None
+    model_class: Any = model_class_of(config, folder)
+    with quiet_transformers(), torch.device("meta"):
+        model = model_class._from_config(config)
+    return whole_modules(model, [*tuning.additional_target, *projector_in_full(model, find_parts(model), tuning)])
 
 
 def read_pretrained(

@@ -1,15 +1,18 @@
 """Which layers get an adapter: `lora_target` resolved to the dotted names of modules.
 
-- `all`: every linear layer of the parts that are not frozen, without the output head and the routing of experts;
+- `all`: every linear layer of language model and tower that is not frozen, without the routing of experts;
 - names, comma-separated or a list: layers whose dotted name ends in one of them;
 - a regular expression: layers whose whole dotted name it matches, as PEFT does.
 
-Frozen parts win over all three: nothing inside them gets an adapter.
+Frozen parts win over all three: nothing inside them gets an adapter, and nothing inside what trains in full beside it
+(`additional_target`). An open projector trains in full too, as it may start from nothing, unless names or expression
+reach into it. Adapters in the vision tower may have a rank and an alpha of their own.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -18,10 +21,11 @@ from tunesmith import log
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
 from tunesmith.models.freezing import freeze_keys, frozen_parts
-from tunesmith.models.parts import ModelParts, Part
+from tunesmith.models.parts import ModelParts, Part, is_inside
 
 _LINEAR = (nn.Linear, Conv1D)
 _ADAPTABLE = (*_LINEAR, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TAKEN_BY_ALL = (Part.LANGUAGE_MODEL, Part.VISION_TOWER)
 _PLAIN_NAMES = re.compile(r"[\w.-]+(\s*,\s*[\w.-]+)*")
 
 
@@ -30,7 +34,9 @@ def resolve_targets(model: nn.Module, parts: ModelParts, tuning: TuningSettings)
 
     Raises UsageError, listing the names there are, if none match.
     """
-    matching = _matching(model, parts, tuning.lora_target)
+    matching = [
+        name for name in _matching(model, parts, tuning.lora_target) if not _lies_in(name, tuning.additional_target)
+    ]
     frozen = frozen_parts(tuning)
     shut = frozenset(parts.part_of(name) for name in matching) & frozen
     targets = [name for name in matching if parts.part_of(name) not in frozen]
@@ -42,6 +48,70 @@ def resolve_targets(model: nn.Module, parts: ModelParts, tuning: TuningSettings)
             f"({freeze_keys(shut)}) and get no adapter"
         )
     return targets
+
+
+@dataclass(frozen=True, slots=True)
+class TowerLora:
+    """How adapters in the vision tower differ from the others: PEFT's patterns, empty where they do not.
+
+    rank, alpha: by the name of a layer, as a regular expression
+    """
+
+    rank: dict[str, int] = field(default_factory=dict)
+    alpha: dict[str, int] = field(default_factory=dict)
+
+
+def tower_lora(targets: list[str], parts: ModelParts, tuning: TuningSettings) -> TowerLora:
+    """`vision_lora_rank` and `vision_lora_alpha` for those of `targets` that lie in the vision tower.
+
+    Raises UsageError if either is set and none do.
+    """
+    if tuning.vision_lora_rank is None and tuning.vision_lora_alpha is None:
+        return TowerLora()
+    names = [re.escape(name) for name in targets if parts.part_of(name) == Part.VISION_TOWER]
+    if not names:
+        raise UsageError(
+            "vision_lora_rank and vision_lora_alpha: no layer of a vision tower gets an adapter; set "
+            "freeze_vision_tower: false, or leave them out"
+        )
+    rank = tuning.vision_lora_rank or tuning.lora_rank
+    alpha = whole_alpha("vision_lora_alpha", tuning.vision_lora_alpha, rank=rank)
+    return TowerLora(dict.fromkeys(names, rank), dict.fromkeys(names, alpha))
+
+
+def whole_alpha(key: str, given: float | None, *, rank: int) -> int:
+    """The alpha that setting `key` says, twice the rank if it is empty. Raises UsageError for fractions."""
+    alpha = given or 2 * rank
+    if alpha != int(alpha):
+        raise UsageError(f"{key}: {alpha} is not a whole number")
+    return int(alpha)
+
+
+def _lies_in(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether `name`, or a module around it, ends in one of the names of `modules`."""
+    steps = name.split(".")
+    return any(_ends_in(".".join(steps[:depth]), list(modules)) for depth in range(1, len(steps) + 1))
+
+
+def projector_in_full(model: nn.Module, parts: ModelParts, tuning: TuningSettings) -> list[str]:
+    """Dotted names of the projector's modules that train in full beside adapters; none where it is frozen.
+
+    None either where `lora_target` names layers of it, and of what `additional_target` names already.
+    """
+    reached = any(parts.part_of(name) == Part.PROJECTOR for name in _matching(model, parts, tuning.lora_target))
+    if tuning.freeze_multi_modal_projector or reached:
+        return []
+    modules = dict(model.named_modules())
+    # PEFT replaces modules, which it cannot do to a list of them; a bare vector beside them stays as it is.
+    whole = [inner for name in parts.projector if name in modules for inner in _callable_modules(name, modules[name])]
+    named = [name for name in modules if _ends_in(name, list(tuning.additional_target))]
+    return [name for name in whole if not any(is_inside(name, other) or is_inside(other, name) for other in named)]
+
+
+def _callable_modules(name: str, module: nn.Module) -> list[str]:
+    if not isinstance(module, nn.ModuleList):
+        return [name]
+    return [inner for index, child in enumerate(module) for inner in _callable_modules(f"{name}.{index}", child)]
 
 
 def compact_targets(model: nn.Module, targets: list[str]) -> list[str]:
@@ -82,7 +152,7 @@ def _linear_layers(model: nn.Module, parts: ModelParts) -> list[str]:
     return [
         name
         for name, module in modules.items()
-        if isinstance(module, _LINEAR) and parts.part_of(name) != Part.HEAD and not _routes_experts(name, modules)
+        if isinstance(module, _LINEAR) and parts.part_of(name) in _TAKEN_BY_ALL and not _routes_experts(name, modules)
     ]
 
 

@@ -15,15 +15,21 @@ from tunesmith import log
 from tunesmith.chat.message import MediaKind
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.errors import DataError, ModelError, UsageError
+from tunesmith.media.frame_budget import PackingRules
 from tunesmith.models.families.family import Family
 from tunesmith.models.families.table import find_family
 from tunesmith.models.image_limits import limit_images
 from tunesmith.models.load import is_multimodal, load_config, require_name
 from tunesmith.models.locate import locate
 from tunesmith.models.quiet import quiet_transformers
-from tunesmith.models.video_limits import limit_frames, settle_frame_cap
+from tunesmith.models.video_limits import (
+    limit_frames,
+    settle_downsampling_of_frames,
+    settle_frame_cap,
+    settle_packing,
+)
 from tunesmith.models.vocabulary import add_tokens
-from tunesmith.models.weight_files import check_config, check_tokenizer
+from tunesmith.models.weight_files import check_tokenizer, read_json
 
 _PARTS: dict[MediaKind, str] = {
     "image": "image_processor",
@@ -44,6 +50,7 @@ class Preprocessor:
                         because it has no pixel budget of its own; False where the processor was given them
     pre_shrinks_videos: the same for frames, video_max_pixels and video_min_pixels
     video_size:         the option `size` of every call with videos; None leaves the processor's own
+    packing:            how frames are planned for a processor that packs them; None: as for every model
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -52,6 +59,7 @@ class Preprocessor:
     pre_shrinks_images: bool = False
     pre_shrinks_videos: bool = False
     video_size: dict[str, int] | None = None
+    packing: PackingRules | None = None
 
     @property
     def chat_template(self) -> str | None:
@@ -91,8 +99,12 @@ class Preprocessor:
 
     @property
     def max_audio_samples(self) -> int | None:
-        """Samples after which the model's feature extractor cuts a clip off; None if it says of none."""
-        extractor: Any = self.processor.feature_extractor if self.processor is not None else None
+        """Samples after which the model cuts a clip off; None if it says of none, or hears longer ones in pieces."""
+        processor: Any = self.processor
+        if hasattr(processor, "max_audio_samples"):
+            limit: int | None = processor.max_audio_samples
+            return limit
+        extractor: Any = processor.feature_extractor if processor is not None else None
         return int(extractor.n_samples) if hasattr(extractor, "n_samples") else None
 
     def _placeholder(self, kind: MediaKind) -> str | None:
@@ -143,23 +155,31 @@ def read_preprocessor(folder: Path, *, media: MediaSettings) -> Preprocessor:
 
 
 def _limited(processor: Any, media: MediaSettings) -> Preprocessor:
-    """The processor with the settings' limits. Raises UsageError for settings it contradicts."""
+    """The processor with the settings' limits. Raises UsageError for settings that it contradicts."""
     bare = Preprocessor(processor.tokenizer, processor, media)
     if "audio" in bare.kinds and media.audio_sampling_rate not in (None, bare.sampling_rate):
         raise UsageError(
             f"audio_sampling_rate is {media.audio_sampling_rate}, but this model hears {bare.sampling_rate} samples a "
             "second; leave the key out"
         )
-    video_size = None
+    if media.use_audio_in_video and not getattr(processor, "weaves_sound_into_videos", True):
+        raise UsageError(
+            "use_audio_in_video: true, but for this model a video and its sound by turns is not built; leave the key "
+            "out, and give rows their sound as <audio> beside the <video>"
+        )
+    video_size, packing = None, None
     if "video" in bare.kinds:
         settle_frame_cap(processor.video_processor)
+        settle_downsampling_of_frames(processor.video_processor, media)
         video_size = limit_frames(processor.video_processor, media)
+        packing = settle_packing(processor.video_processor, media)
     limited = media.video_max_pixels is not None or media.video_min_pixels is not None
     return replace(
         bare,
         pre_shrinks_images=hasattr(processor, "image_processor") and limit_images(processor, media),
         pre_shrinks_videos=limited and video_size is None,
         video_size=video_size,
+        packing=packing,
     )
 
 
@@ -191,9 +211,11 @@ def _read(folder: Path, *, multimodal: bool) -> Any:
 
 
 def _family(folder: Path) -> Family | None:
-    if not (folder / "config.json").is_file():
-        return None  # a tokenizer by itself, as adapters have it
-    return find_family(check_config(folder).get("model_type"))
+    """The family that the folder's config says; a tokenizer by itself, as adapters have it, carries the key too."""
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            return find_family(read_json(folder / name).get("model_type"))
+    return None
 
 
 def _ensure_padding(tokenizer: PreTrainedTokenizerBase) -> None:

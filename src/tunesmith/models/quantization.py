@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.quantizers.base import get_keys_to_not_convert
 
 from tunesmith import extras
 from tunesmith.config.model import ModelSettings
 from tunesmith.errors import NotSupportedYetError
 
 
-def quantization_config(model: ModelSettings, *, compute: torch.dtype) -> BitsAndBytesConfig | None:
+def quantization_config(
+    model: ModelSettings, *, compute: torch.dtype, whole: list[str] | None = None
+) -> BitsAndBytesConfig | None:
     """What transformers needs to quantise while loading, None without `quantization_bit`.
 
-    Every linear layer is quantised but the output head; `compute` is the format they multiply in.
+    Every linear layer is quantised but the output head, or but those that the patterns `whole` match; `compute` is the
+    format they multiply in.
     Raises MissingExtraError without bitsandbytes, NotSupportedYetError for other methods.
     """
     if model.quantization_bit is None:
@@ -27,7 +33,7 @@ def quantization_config(model: ModelSettings, *, compute: torch.dtype) -> BitsAn
     extras.require("bitsandbytes", wanted_by=f"quantization_bit: {model.quantization_bit}")
     build: Any = BitsAndBytesConfig
     if model.quantization_bit == 8:
-        eight: BitsAndBytesConfig = build(load_in_8bit=True)
+        eight: BitsAndBytesConfig = build(load_in_8bit=True, llm_int8_skip_modules=whole)
         return eight
     four: BitsAndBytesConfig = build(
         load_in_4bit=True,
@@ -35,8 +41,17 @@ def quantization_config(model: ModelSettings, *, compute: torch.dtype) -> BitsAn
         bnb_4bit_use_double_quant=model.double_quantization,
         bnb_4bit_compute_dtype=compute,
         bnb_4bit_quant_storage=torch.uint8,
+        llm_int8_skip_modules=whole,
     )
     return four
+
+
+def whole_modules(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
+    """Patterns, as transformers matches them, of the output head and of every module whose name ends in one of `names`.
+
+    What trains in full beside an adapter cannot be packed. `model` may stand on the meta device.
+    """
+    return [*get_keys_to_not_convert(model), *(rf"(?:.*\.)?{re.escape(name)}" for name in names)]
 
 
 def is_quantized(model: torch.nn.Module) -> bool:

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from tunesmith.config.tuning import AdapterLayout
 from tunesmith.errors import ModelError
+from tunesmith.models.native_adapter import write_published_adapter
 from tunesmith.models.quiet import quiet_transformers
 
 _SHARD_BYTES = 5 * 10**9
 
 
-def save_trained(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+def save_trained(model: PreTrainedModel | PeftModel, folder: Path, *, adapter_layout: AdapterLayout = "native") -> None:
     """Write what a training changed: the adapter where there is one, else the whole model."""
     if isinstance(model, PeftModel):
-        save_adapter(model, folder)
+        save_adapter(model, folder, layout=adapter_layout)
     else:
         save_model(model, folder)
 
@@ -48,15 +51,19 @@ def save_model(
     _record_format(folder / "config.json", dtype)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "native") -> None:
     """adapter_config.json and adapter_model.safetensors into `folder`, created if absent.
 
     The base is recorded by the name its settings gave (a repository, or an absolute path). Embeddings are written
-    only where they train in full. Raises ModelError if the folder cannot be written.
+    only where they train in full. `layout` published names and fuses layers as the model's publisher did.
+    Raises ModelError if the folder cannot be written.
     """
     try:
         with quiet_transformers():
             model.save_pretrained(str(folder), save_embedding_layers=False)
+        if layout == "published":
+            base: Any = model.get_base_model()
+            write_published_adapter(folder, base.config)
     except OSError as error:
         raise ModelError(
             f"the adapter cannot be written to {folder}: {error}; free some space or choose another folder"
@@ -84,8 +91,9 @@ def _record_format(config: Path, dtype: torch.dtype) -> None:
     """transformers records the format of the first weight, which may be a frozen part's."""
     content = json.loads(config.read_text(encoding="utf-8"))
     name = str(dtype).removeprefix("torch.")
-    if content.get("dtype") != name:
-        content["dtype"] = name
+    stale = [key for key in ("dtype", "torch_dtype") if content.get(key) not in (name, None)]
+    if stale or "dtype" not in content:
+        content |= dict.fromkeys((*stale, "dtype"), name)
         config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
 """From loaded weights to a model of which the right part trains, in the right formats.
 
 `freezing` marks weights of the model itself, `adapters` puts LoRA on it; here the settings choose between them. With
-LoRA a part that is not frozen (`freeze_multi_modal_projector: false`, say) gets adapters like the language model;
-to train it in full beside them, name it in `additional_target`.
+LoRA a tower that is not frozen gets adapters like the language model, and a projector that is not frozen trains in full
+beside them.
 """
 
 from __future__ import annotations

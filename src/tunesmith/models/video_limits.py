@@ -1,20 +1,74 @@
 """Video settings given to a model's own video processor, where it has something to give them to.
 
 Most video processors of dynamic resolution scale each frame into a range of areas; a few (Qwen3-VL) scale the whole
-video. Only the first can be given a budget a frame; for the others frames are shrunk before.
+video. Only the first can be given a budget a frame; for the others frames are shrunk before. One that packs frames is
+told the rules that its frames are planned by.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from tunesmith import log
 from tunesmith.config.model import MediaSettings
 from tunesmith.errors import UsageError
+from tunesmith.media.frame_budget import MAX_GROUPS, PackingRules
 
 _PROBE_SIDE = 448
 _PROBE_BUDGET = 224 * 224
+
+
+@runtime_checkable
+class FramePacker(Protocol):
+    """A video processor that may tell a model when each frame was taken, and let several share one run of tokens.
+
+    packs_frames: whether it does so for its model
+    packing:      how many frames share one, by what is known of their video; None: each has its own
+    time_scale:   seconds between two points of time that it tells apart
+    """
+
+    packs_frames: bool
+    packing: PackingRules | None
+    time_scale: float
+
+
+def settle_packing(video_processor: Any, media: MediaSettings) -> PackingRules | None:
+    """Give a processor that packs frames its rules, and return those that frames are to be planned by.
+
+    None where they are planned as for every model, by video_fps and video_maxlen.
+    """
+    packs = isinstance(video_processor, FramePacker) and video_processor.packs_frames
+    if not packs and (media.enable_high_fps or media.time_scale != MediaSettings().time_scale):
+        log.note_once(
+            "this model does not pack frames: enable_high_fps, double_frame_duration, packing_maxlen and time_scale "
+            f"have no effect, and a video has video_fps {media.video_fps:g} frames a second, at most {media.max_frames}"
+        )
+    if not packs:
+        return None
+    rules = _packing_rules(media) if media.enable_high_fps else None
+    video_processor.packing = rules
+    video_processor.time_scale = media.time_scale
+    return rules
+
+
+def _packing_rules(media: MediaSettings) -> PackingRules:
+    limit = media.video_maxlen
+    return PackingRules(
+        fps=media.video_fps,
+        double_below_s=media.double_frame_duration,
+        max_packing=media.packing_maxlen,
+        max_groups=MAX_GROUPS if limit is None else math.ceil(limit / media.packing_maxlen),
+        max_frames=limit,
+    )
+
+
+def settle_downsampling_of_frames(video_processor: Any, media: MediaSettings) -> None:
+    """The same patches a token for frames as for pictures (`image_limits` says where a processor knows of none)."""
+    if media.downsample_mode is not None and hasattr(video_processor, "downsample_mode"):
+        video_processor.downsample_mode = media.downsample_mode
 
 
 def settle_frame_cap(video_processor: Any) -> None:

@@ -14,7 +14,10 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from tunesmith import log
 from tunesmith.config.model import ModelSettings
 from tunesmith.errors import UsageError
+from tunesmith.models.families.table import find_family
+from tunesmith.models.native_adapter import published_layers_of
 from tunesmith.models.parts import input_embedding, output_embedding, weight_of
+from tunesmith.models.weight_files import check_config
 
 _ROUND_TO_ROWS = 64
 """Embeddings grow to a multiple of this, which matrix multiplication on GPUs prefers."""
@@ -42,12 +45,24 @@ def fit_embeddings(model: PreTrainedModel, folder: Path, settings: ModelSettings
     """Grow the embedding (and output head) of `model` to its tokenizer where `resize_vocab` allows it."""
     if not settings.resize_vocab:
         return
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = _read_tokenizer(folder)
     add_tokens(tokenizer, settings)
+    grow_to_tokens(model, len(tokenizer))
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    family = find_family(check_config(folder).get("model_type"))
+    read = family.read_preprocessing(folder) if family else AutoTokenizer.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerBase = read if isinstance(read, PreTrainedTokenizerBase) else read.tokenizer
+    return tokenizer
+
+
+def grow_to_tokens(model: PreTrainedModel, num_tokens: int) -> None:
+    """Grow the embedding (and output head) of `model` where it has fewer rows than `num_tokens`."""
     num_rows = _num_rows(model)
-    if len(tokenizer) > num_rows:
-        _grow(model, -(-len(tokenizer) // _ROUND_TO_ROWS) * _ROUND_TO_ROWS)
-        log.info(f"embedding grown from {num_rows} to {_num_rows(model)} rows (resize_vocab)")
+    if num_tokens > num_rows:
+        _grow(model, -(-num_tokens // _ROUND_TO_ROWS) * _ROUND_TO_ROWS)
+        log.info(f"embedding grown from {num_rows} to {_num_rows(model)} rows for {num_tokens} tokens")
 
 
 def grow_to_adapter(model: PreTrainedModel, adapter: Path) -> None:
@@ -55,9 +70,12 @@ def grow_to_adapter(model: PreTrainedModel, adapter: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         return
-    name = next(name for name, module in model.named_modules() if module is input_embedding(model))
+    native = next(name for name, module in model.named_modules() if module is input_embedding(model))
+    layers = published_layers_of(model.config)
+    names = {native} | ({layers.to_published(native)} if layers else set())
+    ends = tuple(f"{name}.weight" for name in names)
     with safe_open(file, framework="pt") as stored:
-        rows = [stored.get_slice(key).get_shape()[0] for key in stored.keys() if key.endswith(f"{name}.weight")]  # noqa: SIM118
+        rows = [stored.get_slice(key).get_shape()[0] for key in stored.keys() if key.endswith(ends)]  # noqa: SIM118
     if rows and rows[0] > _num_rows(model):
         _grow(model, rows[0])
 

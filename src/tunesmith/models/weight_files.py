@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import ModelError
+from tunesmith.models.pth.folder_layout import refuse_llava_folder
 
 _LFS_POINTER = b"version https://git-lfs"
 _HEADER_LIMIT_BYTES = 100_000_000
@@ -32,7 +33,8 @@ _TOKENIZERS = (
 
 
 def check_config(folder: Path) -> dict[str, Any]:
-    """The parsed config.json of `folder`. Raises ModelError if it is absent, damaged or a git-lfs pointer."""
+    """The parsed config.json of `folder`. Raises ModelError if it is absent, damaged, a git-lfs pointer, or not all."""
+    refuse_llava_folder(folder)
     file = folder / "config.json"
     if file.is_file():
         return read_json(file)
@@ -87,6 +89,19 @@ def weight_files(folder: Path) -> list[Path]:
         f"{folder} has no weights (model.safetensors or pytorch_model.bin): {_cure(folder / _SAFETENSORS[1])}; "
         "or set train_from_scratch: true to start from random ones"
     )
+
+
+def stored_names(folder: Path) -> frozenset[str]:
+    """Names of the weights in `folder`, from its index or the header of its safetensors file; none without either."""
+    for index in (_SAFETENSORS[0], _OLDER[0]):
+        if (folder / index).is_file():
+            return frozenset(read_json(folder / index).get("weight_map", {}))
+    single = folder / _SAFETENSORS[1]
+    if not single.is_file():
+        return frozenset()
+    with single.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return frozenset(header) - {"__metadata__"}
 
 
 def check_weight_file(file: Path) -> None:

@@ -68,7 +68,7 @@ class PreparedRun:
 
     def write_model(self, folder: Path) -> None:
         """Model or adapter, with its tokenizer or processor."""
-        save_trained(self.model, folder)
+        save_trained(self.model, folder, adapter_layout=self.settings.tuning.adapter_layout)
         self.preprocessor.save(folder)
 
 

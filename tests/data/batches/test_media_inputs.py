@@ -13,7 +13,7 @@ import torch
 from tests.data.blank import plain_call
 from tests.data.conversations import picture
 from tests.data.recordings import sound, video
-from tests.tiny import AUDIO_KINDS, VISION_KINDS
+from tests.tiny import AUDIO_KINDS, IMAGE_KINDS
 from tunesmith.chat.message import Media, RowSource
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
@@ -23,7 +23,6 @@ from tunesmith.errors import DataError
 from tunesmith.models.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
-IMAGE_KINDS = [*VISION_KINDS, "qwen2_5_omni"]
 PICTURES = [picture(120, 90), picture(300, 40, seed=1), picture(64, 200, seed=2)]
 
 

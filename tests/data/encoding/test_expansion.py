@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tests.data.blank import noise, plain_call, random_images, random_sounds, random_videos
-from tests.tiny import AUDIO_KINDS, VISION_KINDS
+from tests.tiny import AUDIO_KINDS, IMAGE_KINDS
 from tunesmith.data.encoding.expansion import Replacements, expanded_text, replacements_in
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape, VideoShape
 from tunesmith.errors import DataError
 from tunesmith.models.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
-IMAGE_KINDS = [*VISION_KINDS, "qwen2_5_omni"]
 VIDEO_KINDS = [kind for kind in IMAGE_KINDS if kind not in ("gemma3", "llava", "idefics3", "mistral3")]
 
 

@@ -57,6 +57,8 @@ def loss_of(folder: Path, encoded: Encoded, media: dict[str, torch.Tensor]) -> f
         ("qwen2_audio", "mllm_audio_demo"),
         ("qwen2_5_omni", "mllm_audio_demo"),
         ("qwen2_5_omni", "mllm_video_audio_demo"),
+        ("minicpmo_2_6", "mllm_audio_demo"),
+        ("minicpmo_2_6", "mllm_video_audio_demo"),
     ],
 )
 def test_rows_are_the_processors_own(kind: str, name: str, model_folder: ModelFolder) -> None:

@@ -21,6 +21,7 @@ from tunesmith.errors import DataError
 from tunesmith.media.audio import num_samples_at, probe_audio, read_audio
 from tunesmith.media.budget import apply_budget, budget_size
 from tunesmith.media.download import UrlLimits
+from tunesmith.media.frame_budget import plan_packed_frames
 from tunesmith.media.image import open_image, probe_image
 from tunesmith.media.video import plan_frames, probe_video, read_frames
 from tunesmith.models.processor import Preprocessor
@@ -111,12 +112,16 @@ def _video_shape(media: Media, preprocessor: Preprocessor) -> VideoShape:
 def _frames_shape(media: Media, preprocessor: Preprocessor) -> VideoShape:
     settings = preprocessor.media
     info = probe_video(media, limits=_limits(settings))
-    indices = plan_frames(info, fps=settings.video_fps, max_frames=settings.video_maxlen)
     size = info.size
     if preprocessor.pre_shrinks_videos:
         size = budget_size(size, min_pixels=settings.video_min_pixels, max_pixels=settings.video_max_pixels)
     # a list of frames has no clock: it was sampled as videos are
-    return VideoShape(*size, indices, info.num_frames, info.fps or settings.video_fps)
+    fps = info.fps or settings.video_fps
+    if preprocessor.packing is None:
+        indices = plan_frames(info, fps=settings.video_fps, max_frames=settings.max_frames)
+    else:
+        indices = plan_packed_frames(info.num_frames, fps, rules=preprocessor.packing)
+    return VideoShape(*size, indices, info.num_frames, fps)
 
 
 def _count_samples(media: Media, preprocessor: Preprocessor) -> int:

@@ -20,6 +20,8 @@ from transformers import (
     ProcessorMixin,
 )
 
+from tunesmith.models.published_layers import PublishedLayers
+
 Preprocessing = PreTrainedTokenizerBase | ProcessorMixin
 
 
@@ -41,6 +43,7 @@ class Family:
     reads_media:        whether it takes images or sound beside text
     native_config:      the config of transformers' own class with the same parameters under the same names, which gives
                         the same logits; None where there is no such class
+    published_layers:   for a config, which layers are published under other names or fused; None where none are
     """
 
     model_type: str
@@ -50,6 +53,7 @@ class Family:
     complete: Callable[[Any, Path], None] = _nothing_to_add
     reads_media: bool = False
     native_config: Callable[[Any], PretrainedConfig] | None = None
+    published_layers: Callable[[Any], PublishedLayers] | None = None
 
     def register(self) -> None:
         """Let transformers' Auto classes know the family; once more does nothing."""

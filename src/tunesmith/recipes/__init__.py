@@ -1,0 +1,1 @@
+"""Settings files to start from, one for every journey and family, and XTuner's names for them."""
