@@ -234,6 +234,13 @@ def test_private_use_characters_of_the_row_survive() -> None:
     assert literal(rendered) == [text, text]
 
 
+def test_an_answer_may_end_in_an_image() -> None:
+    """Its end is the template's own, and none is added."""
+    turns = (message("user", "Draw a cat"), message("assistant", "Here: ", image("a.png")))
+    rendered = render_conversation(own("qwen2_vl"), Conversation(turns))
+    assert supervised(rendered) == ["Here: <|vision_start|><|image_pad|><|vision_end|><|im_end|>"]
+
+
 def test_images_in_any_turn() -> None:
     conversation = Conversation(
         (

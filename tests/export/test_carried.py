@@ -28,6 +28,17 @@ def test_another_template_replaces_it(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["chat_template.jinja"]
 
 
+def test_beside_a_processor_of_remote_code_it_goes_where_the_tokenizer_has_it(tmp_path: Path) -> None:
+    """MiniCPM-V's published processor refuses a template of its own, which transformers 4 reads from a file."""
+    (tmp_path / "preprocessor_config.json").write_text('{"auto_map": {"AutoProcessor": "processing.Processor"}}')
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "e", "chat_template": "x"}')
+    used = ChatTemplate(CHATML)
+    assert carry_template(tmp_path, used=used, own=None) is True
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written == {"eos_token": "e", "chat_template": used.source}
+    assert not (tmp_path / "chat_template.jinja").exists()
+
+
 def test_a_difference_in_the_generation_prompt_alone_counts(tmp_path: Path) -> None:
     used = ChatTemplate(CHATML.replace("<|a|>", "<|b|>"))
     assert carry_template(tmp_path, used=used, own=ChatTemplate(CHATML)) is True

@@ -138,3 +138,12 @@ def test_an_adapter_that_names_no_base(qwen2_folder: Path, tmp_path: Path) -> No
 
     with pytest.raises(ModelError, match="names no base model: set base_model_name_or_path"):
         load_folder(tmp_path)
+
+
+def test_an_adapter_whose_base_was_moved_says_where_to_write_its_new_place(qwen2_folder: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(qwen2_folder, tmp_path / "base")
+    train_into(tmp_path / "run", base, ".")
+    shutil.move(base, tmp_path / "elsewhere")
+
+    with pytest.raises(ModelError, match=r"base model of the adapter in .*run.* base_model_name_or_path into .*run"):
+        load_folder(tmp_path / "run", device="cpu")

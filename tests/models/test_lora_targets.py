@@ -117,6 +117,15 @@ def test_frozen_parts_win_over_names_and_expressions(resolve: Resolve, caplog: p
         resolve(lora_target="qkv")
 
 
+def test_an_open_tower_that_no_target_reaches_is_told_of(resolve: Resolve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tunesmith"):
+        resolve(lora_target="up_proj,qkv", freeze_vision_tower=False)
+        assert "vision tower, which stays" not in caplog.text
+        resolve(lora_target=r".*language_model.*q_proj", freeze_vision_tower=False)
+
+    assert "lora_target: .*language_model.*q_proj matches no layer of the vision tower, which stays" in caplog.text
+
+
 def test_the_head_takes_an_adapter_only_when_named(resolve: Resolve) -> None:
     assert resolve(lora_target="lm_head") == ["lm_head"]
 

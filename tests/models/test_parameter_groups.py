@@ -77,6 +77,7 @@ def test_a_learning_rate_per_part_with_adapters(tmp_path: Path) -> None:
         "projector, biases and norms 0.0002": 2,
         "language model, weights 0.001": 28,
     }
+    assert [name for name, group in groups.items() if group["is_main"]] == ["language model, weights 0.001"]
 
 
 def test_lora_plus_trains_b_faster(qwen2_folder: Path) -> None:

@@ -26,6 +26,21 @@ def test_a_step_without_supervised_tokens_changes_no_weight_and_moves_the_schedu
         assert torch.equal(weight, untouched.get_parameter(name))
 
 
+@pytest.mark.parametrize("uses_scaler", [False, True])
+def test_rows_that_nothing_trainable_reads_change_no_weight_and_move_the_schedule(uses_scaler):
+    """As text rows do where only a vision tower trains."""
+    model = tiny_model("qwen2").requires_grad_(False)
+    unread = torch.nn.Parameter(torch.ones(3))
+    model.register_parameter("unread", unread)
+    stepper = make_stepper(model)
+    stepper.scaler = torch.amp.GradScaler("cpu", enabled=uses_scaler)
+    outcome = stepper.take([make_batch(make_rows("qwen2", 2))])
+    assert outcome.loss_sum > 0
+    assert outcome.grad_norm == 0.0
+    assert stepper.optimizer.param_groups[0]["lr"] < 1e-2
+    assert torch.equal(unread, torch.ones(3))
+
+
 def test_a_loss_that_is_no_number_names_the_rows_and_changes_no_weight():
     model = tiny_model("qwen2")
     with torch.no_grad():
@@ -99,3 +114,13 @@ def test_the_scaler_leaves_out_a_step_whose_gradients_overflow():
     stepper.take([make_batch(make_rows("qwen2", 2))])
     assert not torch.equal(model.lm_head.weight, before)
     assert optimizer.param_groups[0]["lr"] != rate
+
+
+def test_the_rate_shown_is_the_runs_own_and_not_that_of_a_part_that_comes_first():
+    stepper = make_stepper(tiny_model("qwen2"))
+    tower = torch.nn.Parameter(torch.ones(3))
+    own = stepper.optimizer.param_groups[0]
+    stepper.optimizer.param_groups[:] = [{**own, "params": [tower], "lr": 1e-5}, {**own, "is_main": True}]
+    stepper.scheduler.base_lrs *= 2
+    stepper.scheduler.lr_lambdas *= 2
+    assert stepper.take([make_batch(make_rows("qwen2", 1))]).learning_rate == 1e-2

@@ -52,7 +52,8 @@ def find_turns(marked: MarkedText, *, template: ChatTemplate, tools: Sequence[di
         prompt = _Prompt(template, marked.messages[:index], tools)
         start = _turn_start(marked, first, index=index, frame=frame, prompt=prompt)
         whole = _Prompt(template, marked.messages[: index + 1], tools)
-        end = _turn_end(marked, last, has_calls="tool_calls" in message, frame=frame, whole=whole)
+        has_more = "tool_calls" in message or _ends_in_medium(message.get("content"))
+        end = _turn_end(marked, last, has_more=has_more, frame=frame, whole=whole)
         yield Turn(index, (start, end or last), has_end=end is not None)
 
 
@@ -115,21 +116,28 @@ def _after_header(text: str, header: str) -> int | None:
     return None
 
 
-def _turn_end(marked: MarkedText, last: int, *, has_calls: bool, frame: TurnFrame, whole: _Prompt) -> int | None:
-    """Where the turn ends, its end-of-turn token included; None where the template writes no such token."""
+def _ends_in_medium(content: object) -> bool:
+    return isinstance(content, list) and bool(content) and content[-1]["type"] != "text"
+
+
+def _turn_end(marked: MarkedText, last: int, *, has_more: bool, frame: TurnFrame, whole: _Prompt) -> int | None:
+    """Where the turn ends, its end-of-turn token included; None where the template writes no such token.
+
+    has_more: whether tool calls or a medium stand behind the text
+    """
     following = min(
         (start for item in marked.located for start, _ in item.spans if start >= last), default=len(marked.text)
     )
     tail = marked.text[last:following]
-    if has_calls:
-        # Behind a tool call the template closes its own brackets first.
+    if has_more:
+        # Behind a tool call the template closes its own brackets first, and a medium is none of the row's text.
         found = [position + len(end) for end in frame.ends if (position := tail.find(end)) >= 0]
     else:
         begin = len(tail) - len(tail.lstrip())
         found = [begin + len(end) for end in frame.ends if tail.startswith(end, begin)]
     if found:
         return last + min(found)
-    closed = _end_of_whole(marked, last, whole) if has_calls else None
+    closed = _end_of_whole(marked, last, whole) if has_more else None
     if frame.next_header_ends and following < len(marked.text):
         return _after_token(marked.text, closed or last, whole.template)
     return closed

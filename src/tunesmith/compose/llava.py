@@ -102,8 +102,9 @@ def _build_empty(config: Any, dtype: torch.dtype) -> Any:
         with quiet_transformers(), no_init_weights():
             model: Any = build(config, dtype=dtype)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]  # a list of every model of transformers may follow
         raise ModelError(
-            f"transformers' LLaVA cannot be built around a {config.text_config.model_type} language model: {error}"
+            f"transformers' LLaVA cannot be built around a {config.text_config.model_type} language model: {reason}"
         ) from error
     return model
 

@@ -26,7 +26,7 @@ from tunesmith.convert.request import BaseModels, PthRequest
 from tunesmith.convert.tower import replace_tower_weights
 from tunesmith.convert.training_config import LoraRecipe, TrainingConfig, parse_training_config, read_training_config
 from tunesmith.convert.whole import write_whole
-from tunesmith.errors import UsageError
+from tunesmith.errors import ModelError, UsageError
 from tunesmith.export.merge import plan_merge
 from tunesmith.export.stored import stored_format
 from tunesmith.export.target import whole_folder
@@ -97,7 +97,7 @@ def _write_language_model(saved: Checkpoint, folder: Path, config: TrainingConfi
         write_adapter(
             saved.language_model, folder, base=base, recipe=_known(config.language_lora), task_type="CAUSAL_LM"
         )
-        _check_fit(base, folder)
+        _check_fit(saved.source, base, folder)
         return f"an adapter on {base}; use it as adapter_name_or_path, or merge it: tunesmith export {request.output} …"
     place = locate(base, ModelSettings())
     dtype = torch.float32 if request.in_float32 else None
@@ -105,10 +105,16 @@ def _write_language_model(saved: Checkpoint, folder: Path, config: TrainingConfi
     return f"a model, its other files from {base}"
 
 
-def _check_fit(base: str, adapter: Path) -> None:
+def _check_fit(source: Path, base: str, adapter: Path) -> None:
     """Raise ModelError if the base is at hand and the adapter does not fit it."""
-    if (Path(base) / "config.json").is_file():
+    if not (Path(base) / "config.json").is_file():
+        return
+    try:
         plan_merge(Path(base), (adapter,))
+    except ModelError as error:
+        raise ModelError(
+            f"{source} was not trained on {base}, or is damaged; give the right one as --language_model: {error}"
+        ) from error
 
 
 def _write_parts(saved: Checkpoint, folder: Path, config: TrainingConfig, request: PthRequest) -> None:

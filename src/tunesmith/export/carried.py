@@ -6,6 +6,7 @@ Files stay byte for byte where nothing in them changed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
 
 _TEMPLATE_FILE = "chat_template.jinja"
 _OLDER_TEMPLATE_FILE = "chat_template.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_PROCESSOR_CONFIGS = ("processor_config.json", "preprocessor_config.json")
 _KINDS: tuple[MediaKind, ...] = ("image", "video", "audio")
 _PROBE: list[dict[str, Any]] = [
     {"role": "user", "content": "a"},
@@ -36,21 +39,42 @@ def adjust_config(folder: Path, *, untied: bool, dtype: torch.dtype | None) -> N
     if not changes:
         return
     path = folder / "config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config = _read(path)
     for part in [config, *(value for value in config.values() if isinstance(value, dict))]:
         part.update({key: value for key, value in changes.items() if key in part})
     if untied:
         config["tie_word_embeddings"] = False  # transformers ties by default where the key is absent
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write(path, config)
 
 
 def carry_template(folder: Path, *, used: ChatTemplate, own: ChatTemplate | None) -> bool:
-    """Put the template `used` in training into `folder`, and return True, unless the model's `own` writes the same."""
+    """Put the template `used` in training into `folder`, and return True, unless the model's `own` writes the same.
+
+    It goes where the tokenizer has it in folders whose processor is code of their own: from a file of its own,
+    transformers 4 hands it to the processor, which knows no such argument.
+    """
     if own is not None and _same_text(used, own):
         return False
+    if not (folder / _TEMPLATE_FILE).is_file() and _has_own_processor(folder):
+        content = {**_read(folder / _TOKENIZER_CONFIG), "chat_template": used.source}
+        _write(folder / _TOKENIZER_CONFIG, content)
+        return True
     (folder / _OLDER_TEMPLATE_FILE).unlink(missing_ok=True)
     (folder / _TEMPLATE_FILE).write_text(used.source, encoding="utf-8")
     return True
+
+
+def _has_own_processor(folder: Path) -> bool:
+    return any("AutoProcessor" in _read(folder / name).get("auto_map", {}) for name in _PROCESSOR_CONFIGS)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    contents: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return contents
+
+
+def _write(file: Path, contents: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _same_text(first: ChatTemplate, second: ChatTemplate) -> bool:

@@ -88,12 +88,22 @@ def _load_with_adapters(folder: Path, *, dtype: torch.dtype | None, device: torc
         raise ModelError(f"{folder / ADAPTER_CONFIG} names no base model: set base_model_name_or_path in it")
     run = _settings_of_run(folder) or Settings()
     settings = run.model
-    base = locate(name, settings)
+    base = _locate_base(name, folder, settings)
     model = _load_plain(base, dtype=dtype, device=device, media=run.media)
     model.name_or_path = name
     grow_to_adapter(model, folder)
     model = merge_adapters(model, [find_adapter(earlier, settings) for earlier in _earlier_adapters(folder)])
     return attach_adapter(model, folder, trains=False), base
+
+
+def _locate_base(name: str, folder: Path, settings: ModelSettings) -> Path:
+    try:
+        return locate(name, settings)
+    except ModelError as error:
+        raise ModelError(
+            f"the base model of the adapter in {folder} cannot be found: {error}. If it was moved, write where it is "
+            f"now as base_model_name_or_path into {folder / ADAPTER_CONFIG}"
+        ) from error
 
 
 def _settings_of_run(folder: Path) -> Settings | None:

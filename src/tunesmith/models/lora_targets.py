@@ -47,7 +47,16 @@ def resolve_targets(model: nn.Module, parts: ModelParts, tuning: TuningSettings)
             f"lora_target: {len(matching) - len(targets)} of {len(matching)} matching layers lie in frozen parts "
             f"({freeze_keys(shut)}) and get no adapter"
         )
+    if not tuning.freeze_vision_tower and parts.is_multimodal and not _reaches_tower(targets, parts):
+        log.info(
+            f"freeze_vision_tower: false, but lora_target: {_shown(tuning.lora_target)} matches no layer of the vision "
+            "tower, which stays as it is"
+        )
     return targets
+
+
+def _reaches_tower(targets: list[str], parts: ModelParts) -> bool:
+    return any(parts.part_of(name) == Part.VISION_TOWER for name in targets)
 
 
 @dataclass(frozen=True, slots=True)

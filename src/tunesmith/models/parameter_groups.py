@@ -17,6 +17,7 @@ def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any
     - LoRA+ (arXiv 2402.12354): B matrices take `loraplus_lr_ratio` times the rate, adapters of embeddings
       `loraplus_lr_embedding`.
     - Biases and norms, the parameters with fewer than two dimensions, do not decay.
+    - `is_main` says whether a group takes `learning_rate` itself, which is the rate that a run shows.
 
     Order of groups and of parameters in them follows the model, so an optimiser's state can be matched on resuming.
     """
@@ -28,7 +29,13 @@ def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any
         part, decays = parts.part_of(name), parameter.dim() >= 2
         rate = _learning_rate(name, part, settings)
         decay = settings.training.weight_decay if decays else 0.0
-        empty = {"params": [], "lr": rate, "weight_decay": decay, "name": _describe(part, decays=decays)}
+        empty = {
+            "params": [],
+            "lr": rate,
+            "weight_decay": decay,
+            "name": _describe(part, decays=decays),
+            "is_main": rate == settings.training.learning_rate,
+        }
         groups.setdefault((part, rate, decays), empty)["params"].append(parameter)
     return list(groups.values())
 

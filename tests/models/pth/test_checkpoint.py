@@ -132,3 +132,24 @@ def test_objects_of_other_packages_stay_empty(tmp_path: Path) -> None:
     content = load_pickle(write_pth(tmp_path / "iter_1.pth", WEIGHTS))
     curve = content["message_hub"]["log_scalars"]["train/loss"]
     assert type(curve).__module__ == "tunesmith.models.pth.pickles" and not vars(curve)
+
+
+def test_a_file_that_was_cut_off_is_damaged(tmp_path: Path) -> None:
+    whole = write_pth(tmp_path / "whole.pth", {"llm.a": torch.ones(5_000)}).read_bytes()
+    file = tmp_path / "cut.pth"
+    for size in (0, 3, 10, len(whole) // 2, len(whole) - 5):
+        file.write_bytes(whole[:size])
+        with pytest.raises(ModelError, match=r"cut\.pth cannot be read as a checkpoint .* copy it again"):
+            read_checkpoint(file)
+
+
+def test_nobody_is_told_to_run_the_code_in_a_file(tmp_path: Path) -> None:
+    trap = _Calls(os.mkdir, str(tmp_path / "ran"))
+    for is_archive, said in ((True, "asks for the code"), (False, "not made of tensors alone")):
+        file = tmp_path / "trap.pth"
+        torch.save({"meta": trap}, file, _use_new_zipfile_serialization=is_archive)
+        with pytest.raises(ModelError, match=said) as refused:
+            load_pickle(file)
+        assert "weights_only" not in str(refused.value)
+        assert is_archive is not ("copy it again" in str(refused.value))
+    assert not (tmp_path / "ran").exists()

@@ -65,11 +65,15 @@ def test_a_full_training_starts_from_the_projector_and_from_the_folders_other_we
 
 def test_an_adapter_run_must_save_the_projector(llava: Path, tmp_path: Path) -> None:
     pth = write_zero3(tmp_path / "iter_1.pth", prefixed("projector.", _projector()), num_processes=2)
-    with pytest.raises(UsageError, match="additional_target: multi_modal_projector"):
-        load_model(load_settings(None, _settings(llava, pth)), trains=True)
-    settings = load_settings(
-        None, _settings(llava, pth, "additional_target=multi_modal_projector", "lora_target=q_proj")
-    )
+    for more in ([], ["freeze_multi_modal_projector=false", "lora_target=q_proj,linear_1"]):
+        with pytest.raises(UsageError, match="freeze_multi_modal_projector: false"):
+            load_model(load_settings(None, _settings(llava, pth, *more)), trains=True)
+
+
+@pytest.mark.parametrize("opened", ["additional_target=multi_modal_projector", "freeze_multi_modal_projector=false"])
+def test_an_adapter_run_starts_from_the_projector_that_it_trains(opened: str, llava: Path, tmp_path: Path) -> None:
+    pth = write_pth(tmp_path / "iter_1.pth", prefixed("projector.", _projector()))
+    settings = load_settings(None, _settings(llava, pth, opened, "lora_target=q_proj"))
     model = apply_tuning(load_model(settings, trains=True), settings)
     trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     name = next(name for name in trained if name.endswith("linear_2.bias"))

@@ -22,6 +22,18 @@ _RECORD_KEEPERS = ("mmengine.", "xtuner.", "deepspeed.", "numpy.")
 _RECORDS = frozenset({"builtins.getattr"})
 """How mmengine's loss curves name their methods."""
 
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
+"""What torch raises at files that are cut off, or are something else."""
+
 
 class _Nothing:
     """Stands where an object of another package would: takes whatever it is given and keeps none of it."""
@@ -46,9 +58,11 @@ def load_pickle(file: Path) -> Any:
         asked = _asked_for(file)
         with safe_globals([(_Nothing, name) for name in asked]):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_archive(file))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except ModelError:
+        raise
+    except _UNREADABLE as error:
         raise ModelError(
-            f"{file} cannot be read as a checkpoint ({_first_line(error)}); it is damaged, incomplete, or was not "
+            f"{file} cannot be read as a checkpoint ({_reason(error)}); it is damaged, incomplete, or was not "
             "written by torch.save: copy it again"
         ) from error
 
@@ -73,5 +87,8 @@ def _is_archive(file: Path) -> bool:
         return stream.read(4) == b"PK\x03\x04"
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError | LookupError):
+        # What torch says here is a number, or the advice to run the code in the file.
+        return "it is not made of tensors alone"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

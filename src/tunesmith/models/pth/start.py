@@ -8,7 +8,10 @@ from transformers import PreTrainedModel
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
+from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
+from tunesmith.models.lora_targets import projector_in_full
+from tunesmith.models.parts import find_parts
 from tunesmith.models.pth.projector import MODULE, apply_projector, read_projector
 
 
@@ -20,15 +23,18 @@ def start_projector(model: PreTrainedModel, settings: Settings) -> None:
     """
     if settings.model.pretrained_pth is None:
         return
-    tuning = settings.tuning
-    if tuning.finetuning_type == "lora" and MODULE not in {
-        name.rpartition(".")[2] for name in tuning.additional_target
-    }:
+    if settings.tuning.finetuning_type == "lora" and not _is_saved(model, settings.tuning):
         raise UsageError(
-            "pretrained_pth: an adapter run saves the adapter and what additional_target names, not the projector; set "
-            f"additional_target: {MODULE} to train and save it (as XTuner does), or make a model of it first: "
+            "pretrained_pth: this run saves its adapter and not the projector; set freeze_multi_modal_projector: false "
+            "to train and save it (as XTuner does; lora_target must not name its layers), or make a model of it first: "
             "tunesmith convert pth_to_hf PTH FOLDER --language_model A --vision_tower B"
         )
     source = Path(settings.model.pretrained_pth).expanduser()
     name = apply_projector(model, read_projector(source), source)
     log.info(f"{name} starts from {source}")
+
+
+def _is_saved(model: PreTrainedModel, tuning: TuningSettings) -> bool:
+    """Whether an adapter run trains the projector in full, which puts it into the adapter's file."""
+    is_named = MODULE in {name.rpartition(".")[2] for name in tuning.additional_target}
+    return is_named or bool(projector_in_full(model, find_parts(model), tuning))

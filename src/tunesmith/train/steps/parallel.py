@@ -50,8 +50,9 @@ class SingleProcess:
         return model
 
     def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002  nothing to sum
-        """Plain backward."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        """Plain backward; a loss that depends on nothing that trains has no gradients to add."""
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def clip(self, parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
         """torch's own clipping."""

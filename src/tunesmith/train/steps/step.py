@@ -26,9 +26,10 @@ _NUM_NAMED_ROWS = 8
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """loss_sum over num_terms; grad_norm before clipping, None where the step had no terms and changed nothing.
+    """loss_sum over num_terms; grad_norm before clipping, None where the step had no terms and changed nothing. It is 0
+    where the terms depend on nothing that trains, as those of text rows where only a vision tower does.
 
-    learning_rate: what the step was taken with, of the first parameter group
+    learning_rate: what the step was taken with, of the first parameter group that takes `learning_rate` itself
     """
 
     loss_sum: float
@@ -60,19 +61,23 @@ class Stepper:
         objective = self.forward.objective
         num_terms = self.parallel.total(sum(objective.num_terms(batch) for batch in batches))
         num_tokens = sum(batch.num_tokens for batch in batches)
-        learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        learning_rate = _main_rate(self.optimizer)
         if num_terms == 0:
             self._advance_schedule()
             return StepOutcome(0.0, 0, num_tokens, learning_rate, None)
         batches = [batch for batch in batches if objective.num_terms(batch)]
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._accumulate(batches, num_terms)
-        norm = self._clip()
+        has_gradients = any(parameter.grad is not None for parameter in self._parameters())
+        norm = self._clip() if has_gradients else torch.zeros(())
         *losses, grad_norm = torch.stack([*sums, norm.to(sums[0])]).tolist()  # the step's one wait for the device
         _refuse_broken_loss(losses, batches)
         if not math.isfinite(grad_norm) and not self.scaler.is_enabled():
             raise RunError(f"the gradients are {grad_norm} {_blame(batches)}")
-        self._update()
+        if has_gradients:
+            self._update()
+        else:
+            self._advance_schedule()
         return StepOutcome(math.fsum(losses), num_terms, num_tokens, learning_rate, grad_norm)
 
     def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[Tensor]:
@@ -87,8 +92,10 @@ class Stepper:
     def _clip(self) -> Tensor:
         """Clip the gradients; their norm before, () on the device."""
         self.scaler.unscale_(self.optimizer)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return self.parallel.clip(parameters, max_norm=self.max_grad_norm or math.inf)
+        return self.parallel.clip(self._parameters(), max_norm=self.max_grad_norm or math.inf)
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _update(self) -> None:
         """Change the weights. A step that the scaler leaves out does not move the schedule."""
@@ -119,3 +126,9 @@ def _blame(batches: Sequence[Batch]) -> str:
         f"on these rows: {'; '.join(rows[:_NUM_NAMED_ROWS])}{more}. They changed no weight. Look at the rows "
         "(tunesmith data preview), lower learning_rate, or use bf16 or float32 instead of fp16"
     )
+
+
+def _main_rate(optimizer: Optimizer) -> float:
+    """A part with a rate of its own may come first in the model: the run's is shown, where anything takes it."""
+    groups = optimizer.param_groups
+    return float(next((group for group in groups if group.get("is_main")), groups[0])["lr"])

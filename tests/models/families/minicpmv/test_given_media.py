@@ -51,3 +51,10 @@ def test_how_many_each_text_was_given() -> None:
     assert num_by_text(nested, 3, flat=flat_pictures(nested)) == [1, 0, 2]
     assert num_by_text(nested, 2, flat=flat_pictures(nested)) is None
     assert num_by_text([PICTURE], 1, flat=[PICTURE]) is None
+
+
+def test_lists_of_frames_are_not_lists_of_a_text() -> None:
+    videos = [[PICTURE, OTHER, PICTURE]]
+
+    assert num_by_text(videos, 1, flat=flat_videos(videos)) is None
+    assert num_by_text([videos, []], 2, flat=flat_videos([videos, []])) == [1, 0]

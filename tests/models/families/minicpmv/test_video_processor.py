@@ -170,6 +170,17 @@ def test_a_file_without_packing_has_two_frames_a_second(tmp_path: Path) -> None:
     assert video.visual.temporal_ids.tolist() == [0, 6, 13, 19]
 
 
+@pytest.mark.parametrize("packing", [None, PackingRules(fps=10, max_packing=3, max_groups=5)])
+def test_a_call_may_say_which_frames_of_a_file_it_wants(tmp_path: Path, packing: PackingRules | None) -> None:
+    path = write_video(tmp_path / "clip.mp4", num_frames=48)
+    processor = _processor(packing=packing)
+    (by_number,) = processor([path], num_frames=3)
+    (by_rate,) = processor([path], fps=1)
+    # of 2 s: 3 frames evenly, and one a second
+    assert len(by_number.visual.tgt_sizes) == 3
+    assert len(by_rate.visual.tgt_sizes) == 2
+
+
 @pytest.mark.parametrize(
     ("video", "metadata", "message"),
     [

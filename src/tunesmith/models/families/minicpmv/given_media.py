@@ -48,12 +48,13 @@ def flat_sounds(audio: Nested) -> list[np.ndarray]:
 
 
 def num_by_text(media: Nested, num_texts: int, *, flat: Sequence[object]) -> list[int] | None:
-    """How many media each text was given, None where they did not come in one list a text."""
+    """How many media each text was given, None where they did not come in one list a text, as a list of frames."""
     if not isinstance(media, list | tuple) or len(media) != num_texts or len(flat) == 0:
         return None
     if not all(isinstance(item, list | tuple) for item in media):
         return None
-    return [len(item) for item in media]
+    counts = [len(item) for item in media]
+    return counts if sum(counts) == len(flat) else None
 
 
 def _is_frame(item: object) -> bool:

@@ -1,8 +1,8 @@
 """A video as MiniCPM-V takes it: each frame cut like a picture, and for 4.5 several of them in one run of tokens.
 
 Models with the 3-D resampler (4.5) are told when each frame was taken. To the others a video is a row of pictures
-without numbers. Frames that are handed over are taken as they come; those of a file are chosen by its packing, or as
-for every model by the settings' defaults.
+without numbers. Frames that are handed over are taken as they come; those of a file are chosen as a call asks, else by
+the packing, or as for every model by the settings' defaults.
 """
 
 from __future__ import annotations
@@ -50,6 +50,14 @@ class _Timing:
     file_fps: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which frames of files a call asks for; None: as without it."""
+
+    num_frames: int | None
+    fps: float | None
+
+
 class MiniCPMVVideoProcessor:
     """Cuts frames by `image_processor`, each into max_slice_nums slices at most: as published 1 for 4.5, 2 for others.
 
@@ -69,7 +77,8 @@ class MiniCPMVVideoProcessor:
         self.time_scale = 0.1
 
     def __call__(self, videos: Sequence[Video], **options: Any) -> list[ProcessedVideo]:
-        """One result a video. Options: `video_metadata` (one a video) and `max_slice_nums`; others mean nothing here.
+        """One result a video. Options: `video_metadata` (one a video) and `max_slice_nums`; of files also `num_frames`,
+        evenly from the first to the last, or `fps`, as many at most as the settings' default. Others mean nothing here.
 
         Frames without metadata that has a frame rate are stills: nothing says when they were taken. Raises ValueError
         for videos without frames, metadata that does not fit them, and files that cannot be read.
@@ -78,10 +87,13 @@ class MiniCPMVVideoProcessor:
         if len(described) != len(videos):
             raise ValueError(f"{len(videos)} videos with {len(described)} video_metadata; give one for each")
         max_slices: int = options.get("max_slice_nums") or self.max_slice_nums
-        return [self._process(*pair, max_slices=max_slices) for pair in zip(videos, described, strict=True)]
+        wanted = _Wanted(options.get("num_frames"), options.get("fps"))
+        return [
+            self._process(*self._frames(*pair, wanted=wanted), max_slices=max_slices)
+            for pair in zip(videos, described, strict=True)
+        ]
 
-    def _process(self, video: Video, metadata: Mapping[str, Any] | None, *, max_slices: int) -> ProcessedVideo:
-        frames, timing = self._frames(video, metadata)
+    def _process(self, frames: list[Picture], timing: _Timing | None, *, max_slices: int) -> ProcessedVideo:
         if not frames:
             raise ValueError("a video without frames")
         cuts = self._cut(frames, max_slices=max_slices)
@@ -93,15 +105,20 @@ class MiniCPMVVideoProcessor:
         text = "\n".join(frames_text(self._image_processor.marks, 1, grid) for grid in grids)
         return ProcessedVideo(join_visuals([_interleaved(group) for group in groups]), text)
 
-    def _frames(self, video: Video, metadata: Mapping[str, Any] | None) -> tuple[list[Picture], _Timing | None]:
+    def _frames(
+        self, video: Video, metadata: Mapping[str, Any] | None, *, wanted: _Wanted
+    ) -> tuple[list[Picture], _Timing | None]:
         """The frames that the model sees, and when they were taken where that is known."""
         if not isinstance(video, str | Path):
             return _frames_of(video), _timing(metadata, len(video))
         media, settings = Reference(str(video), str(video)), MediaSettings()
         info = probe_video(media)
         fps = info.fps or settings.video_fps
-        if self.packing is None:
-            indices = plan_frames(info, fps=settings.video_fps, max_frames=settings.max_frames)
+        if wanted.num_frames is not None:
+            # evenly, however long it is
+            indices = plan_frames(replace(info, duration_s=None), fps=fps, max_frames=wanted.num_frames)
+        elif self.packing is None or wanted.fps is not None:
+            indices = plan_frames(info, fps=wanted.fps or settings.video_fps, max_frames=settings.max_frames)
         else:
             indices = plan_packed_frames(info.num_frames, fps, rules=self.packing)
         return _frames_of(read_frames(media, indices)), _Timing(indices, info.num_frames, fps)
