@@ -26,11 +26,11 @@ from tunesmith.config.model import MediaSettings  # noqa: E402
 from tunesmith.data.batches.packing_trial import build_trial  # noqa: E402
 from tunesmith.models.folder import load_folder  # noqa: E402
 from tunesmith.models.load import load_model  # noqa: E402
-from tunesmith.models.packing import PackingUnproven, prove_packing  # noqa: E402
+from tunesmith.models.packing.proof import PackingUnproven, prove_packing  # noqa: E402
 from tunesmith.models.parts import find_parts  # noqa: E402
-from tunesmith.models.processor import load_preprocessor, read_preprocessor  # noqa: E402
+from tunesmith.models.preprocessing.processor import load_preprocessor, read_preprocessor  # noqa: E402
 from tunesmith.models.saving import save_trained  # noqa: E402
-from tunesmith.models.tuning import apply_tuning  # noqa: E402
+from tunesmith.models.tuning.apply import apply_tuning  # noqa: E402
 
 _READS = {"image": "images", "video": "videos", "audio": "sound"}
 START, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -19,7 +19,7 @@ from benchmarks.material import build_vision_model, write_image_rows
 from benchmarks.peers.tools import Task, Tool, run_tool
 from tunesmith.config.read import load_settings_from
 from tunesmith.data.prepare import prepare_data
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.preprocessing.processor import load_preprocessor
 
 
 def our_seconds(task: Task, *, folder: Path) -> float:

@@ -23,7 +23,7 @@ from benchmarks.material import build_text_model, load_tokenizer, repeat_text_ro
 from benchmarks.peers.tools import Result, Task, Tool, run_tool
 from tunesmith.config.read import load_settings_from
 from tunesmith.data.prepare import prepare_data
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.preprocessing.processor import load_preprocessor
 
 LAYERS, HIDDEN, INTERMEDIATE, KEY_VALUE, VOCABULARY = 6, 256, 1024, 128, 151_936
 ALL_TOOLS: tuple[Tool, ...] = ("tunesmith", "tunesmith packed", "llamafactory", "trl", "trl packed")

@@ -9,7 +9,7 @@ from tests.tiny import TEXT_KINDS, tiny_folder
 from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
 from tunesmith.compose.chat_template import with_images
 from tunesmith.config.model import MediaSettings
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 OWN = "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
 

@@ -26,7 +26,7 @@ from tunesmith.compose.request import Request
 from tunesmith.compose.run import compose_llava
 from tunesmith.compose.vision_tower import load_vision_tower
 from tunesmith.errors import ModelError, RunError, UsageError
-from tunesmith.models.split_attention import split_attention
+from tunesmith.models.packing.split_attention import split_attention
 
 FolderOf = Callable[[str], Path]
 JOINABLE = [kind for kind in TEXT_KINDS if kind != "phi"]  # its head has a bias

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.config.model import MediaSettings
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 
 @pytest.fixture(scope="session")

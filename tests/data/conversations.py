@@ -12,7 +12,7 @@ from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.data import DataSettings
 from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 def picture(width: int, height: int, *, seed: int = 0) -> Media:

@@ -28,7 +28,7 @@ from tunesmith.data.encoding.encoded import RowMedia
 from tunesmith.data.examples import Examples, Outcome
 from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

@@ -20,7 +20,7 @@ from tunesmith.data.prepare import PreparedData, prepare_data
 from tunesmith.data.report import first_look
 from tunesmith.data.store.address import RowRef
 from tunesmith.errors import DataError, UsageError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 DEMO = Path(__file__).parents[3] / "shared" / "data" / "llamafactory_demo"

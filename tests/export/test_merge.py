@@ -23,7 +23,7 @@ from tunesmith.export.carried import adjust_config
 from tunesmith.export.files import copy_other_files
 from tunesmith.export.merge import NotByWeightError, plan_merge, write_merged
 from tunesmith.export.shards import ShardWriter
-from tunesmith.models.adapters import attach_adapter, merge_adapters
+from tunesmith.models.adapters.attach import attach_adapter, merge_adapters
 
 KINDS_OF_ADAPTERS: dict[str, dict[str, Any]] = {
     "lora": {},

@@ -20,9 +20,9 @@ from tunesmith.data.batches.collate import Collator
 from tunesmith.data.batches.media_inputs import MediaInputs
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.models.folder import load_folder
-from tunesmith.models.packing import Packing
-from tunesmith.models.positions import find_axis_positions
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.packing.positions import find_axis_positions
+from tunesmith.models.packing.proof import Packing
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.steps.forward import Forward
 

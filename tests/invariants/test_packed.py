@@ -11,8 +11,8 @@ from peft import LoraConfig, get_peft_model
 from tests.invariants.packed_rows import Given, assert_same, loss_and_gradients
 from tests.tiny import KINDS, tiny_folder
 from tunesmith.data.batches.packing_trial import build_trial
-from tunesmith.models.packing import Packing, prove_packing
-from tunesmith.models.split_attention import split_attention
+from tunesmith.models.packing.proof import Packing, prove_packing
+from tunesmith.models.packing.split_attention import split_attention
 
 IN_FLOAT32 = {
     "gemma3_text",

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.tiny import AUDIO_KINDS, IMAGE_KINDS
 from tunesmith.config.model import MediaSettings
 from tunesmith.config.settings import Settings
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 
 def settings_for(

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from tunesmith.models.packing import Trial
+from tunesmith.models.packing.proof import Trial
 from tunesmith.models.quiet import quiet_transformers
 
 _SIZES = {

@@ -11,9 +11,9 @@ from tests.models.given import batch_for_kind, logits_of, settings_for, train_a_
 from tests.tiny import AUDIO_KINDS, IMAGE_KINDS, KINDS, tiny_folder
 from tunesmith.models.folder import load_folder
 from tunesmith.models.load import load_model
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.preprocessing.processor import load_preprocessor
 from tunesmith.models.saving import save_trained
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architectures.md"
 

@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tunesmith.models.compiling import compile_layers
-from tunesmith.models.packing import Packing, Trial, prove_packing
+from tunesmith.models.packing.proof import Packing, Trial, prove_packing
 
 
 def one_layer_model():

@@ -15,9 +15,9 @@ from tests.models.given import batch_for, logits_of, settings_for, train_a_step
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.folder import load_folder
 from tunesmith.models.load import load_model
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.preprocessing.processor import load_preprocessor
 from tunesmith.models.saving import save_trained
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 
 
 def train_into(run: Path, base: Path, *places: str, seed: int = 0, **keys: Any) -> torch.nn.Module:

@@ -16,7 +16,7 @@ from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoding.expansion import Replacements
 from tunesmith.data.encoding.media_shape import ImageShape
 from tunesmith.models.load import load_model
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 NATIVE = [kind for kind in ("minicpmv4_6", "minicpmv4_7") if kind in KINDS]
 

@@ -8,10 +8,10 @@ import torch
 from tests.models.given import batch_for, logits_of, settings_for, train_a_step
 from tunesmith.errors import NotSupportedYetError, UsageError
 from tunesmith.models.load import load_model
-from tunesmith.models.parameter_table import parameter_table
 from tunesmith.models.parts import Part
 from tunesmith.models.quantization import is_packed, quantization_config
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
+from tunesmith.models.tuning.parameter_table import parameter_table
 
 pytest.importorskip("bitsandbytes")
 

@@ -12,7 +12,7 @@ from tests.models.given import batch_for, logits_of, settings_for, train_a_step
 from tunesmith.errors import ModelError
 from tunesmith.models.load import load_model
 from tunesmith.models.saving import save_adapter, save_model, save_trained
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 
 
 def trained(folder: Path, *, training: dict[str, bool] | None = None, **tuning: object) -> torch.nn.Module:

@@ -11,7 +11,7 @@ import torch
 from tests.train.runs import write_rows
 from tunesmith.config.read import load_settings_from
 from tunesmith.data.prepare import prepare_data
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 from tunesmith.train.pipelines import build_training_pipeline
 from tunesmith.train.steps.feed import FedStep, Feed
 from tunesmith.train.steps.place import Place

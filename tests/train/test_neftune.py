@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tunesmith.models.split_attention import samples_apart
+from tunesmith.models.packing.split_attention import samples_apart
 from tunesmith.train.steps.neftune import noisy_embeddings
 
 

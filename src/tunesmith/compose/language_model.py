@@ -26,10 +26,10 @@ from transformers import (
 from tunesmith.config.model import MediaSettings
 from tunesmith.errors import UsageError
 from tunesmith.models.families.table import find_family
+from tunesmith.models.files.weight_files import check_config
 from tunesmith.models.load import is_multimodal, load_config, read_pretrained
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 from tunesmith.models.vocabulary import grow_to_tokens
-from tunesmith.models.weight_files import check_config
 
 IMAGE_TOKEN = "<image>"
 _THAT_ANSWER: tuple[Any, ...] = (

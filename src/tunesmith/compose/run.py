@@ -18,11 +18,11 @@ from tunesmith.compose.vision_tower import VisionTower, check_vision_tower, load
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.errors import ModelError, RunError, UsageError
 from tunesmith.export.target import whole_folder
-from tunesmith.models.locate import locate
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.weight_files import weight_files
+from tunesmith.models.preprocessing.processor import read_preprocessor
 from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.saving import save_model
-from tunesmith.models.weight_files import weight_files
 
 _PROBE = " What is it? 图里有什么\nIt's 1 ring."
 

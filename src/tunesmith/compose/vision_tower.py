@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from tunesmith.errors import ModelError, UsageError
+from tunesmith.models.files.weight_files import check_config, check_weights
 from tunesmith.models.quiet import quiet_transformers
-from tunesmith.models.weight_files import check_config, check_weights
 
 FEATURE_LAYER = -2
 """Features are taken before the last layer, as LLaVA does: the last one serves CLIP's comparison with texts."""

@@ -24,8 +24,8 @@ from tunesmith.convert.tower import merge_tower_adapter
 from tunesmith.convert.training_config import TrainingConfig, read_training_config
 from tunesmith.errors import ModelError
 from tunesmith.export.target import whole_folder
-from tunesmith.models.adapters import attach_adapter
-from tunesmith.models.locate import locate
+from tunesmith.models.adapters.attach import attach_adapter
+from tunesmith.models.files.locate import locate
 from tunesmith.models.pth.folder_layout import LlavaParts, find_llava_parts
 from tunesmith.models.pth.projector import apply_projector, read_projector
 

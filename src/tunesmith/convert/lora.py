@@ -15,7 +15,7 @@ import torch
 
 from tunesmith.convert.training_config import LoraRecipe
 from tunesmith.errors import ModelError
-from tunesmith.models.stored_adapter import PREFIX, RankAlpha, StoredAdapter, patterns, write_stored_adapter
+from tunesmith.models.adapters.stored import PREFIX, RankAlpha, StoredAdapter, patterns, write_stored_adapter
 
 _INSIDE_MODEL = re.compile(r"(\.lora_\w+|\.modules_to_save)\.default(?=\.|$)")
 """Inside a model PEFT names the adapter, which its files leave out."""

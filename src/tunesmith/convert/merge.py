@@ -14,8 +14,8 @@ from tunesmith.export.run import export
 from tunesmith.export.stored import stored_format
 from tunesmith.export.target import whole_folder
 from tunesmith.infer.source import find_source
-from tunesmith.models.adapters import find_adapter
-from tunesmith.models.locate import locate
+from tunesmith.models.adapters.attach import find_adapter
+from tunesmith.models.files.locate import locate
 from tunesmith.models.quiet import quiet_transformers
 
 

@@ -30,7 +30,7 @@ from tunesmith.errors import ModelError, UsageError
 from tunesmith.export.merge import plan_merge
 from tunesmith.export.stored import stored_format
 from tunesmith.export.target import whole_folder
-from tunesmith.models.locate import locate
+from tunesmith.models.files.locate import locate
 from tunesmith.models.pth.checkpoint import Checkpoint, is_adapter, read_checkpoint
 from tunesmith.models.pth.folder_layout import (
     LANGUAGE_ADAPTER,

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from tunesmith.compose.vision_tower import VisionTower
 from tunesmith.errors import ModelError
 from tunesmith.export.keys import map_keys
-from tunesmith.models.adapters import attach_adapter
-from tunesmith.models.stored_adapter import PREFIX, StoredAdapter, read_stored_adapter, write_stored_adapter
+from tunesmith.models.adapters.attach import attach_adapter
+from tunesmith.models.adapters.stored import PREFIX, StoredAdapter, read_stored_adapter, write_stored_adapter
 
 _LORA = ".lora_"
 

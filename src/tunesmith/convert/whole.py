@@ -15,7 +15,7 @@ from tunesmith.errors import ModelError
 from tunesmith.export.files import copy_other_files
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_tensors
-from tunesmith.models.weight_files import weight_files
+from tunesmith.models.files.weight_files import weight_files
 
 _COMPUTED = "inv_freq"
 """Rotation speeds, which older versions of transformers kept among the weights."""

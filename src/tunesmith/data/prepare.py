@@ -29,7 +29,7 @@ from tunesmith.data.report.survey import Surveyor
 from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.data.store.address import RowRef
 from tunesmith.errors import DataError, UsageError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tunesmith.errors import ModelError
-from tunesmith.models.native_adapter import read_adapter
+from tunesmith.models.adapters.native import read_adapter
 from tunesmith.models.quiet import quiet_transformers
 
 _NAME = "default"

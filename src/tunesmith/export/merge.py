@@ -20,9 +20,9 @@ from tunesmith.export.adapter import AdapterMerge
 from tunesmith.export.keys import SplitKey, map_keys
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_keys, read_tensors, stored_format
+from tunesmith.models.files.weight_files import weight_files
 from tunesmith.models.load import load_config, model_class_of
 from tunesmith.models.quiet import quiet_transformers
-from tunesmith.models.weight_files import weight_files
 
 
 class NotByWeightError(ModelError):

@@ -15,7 +15,7 @@ from tunesmith.data.batches.collate import Collator
 from tunesmith.data.batches.media_inputs import MediaInputs
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.infer.open import build_encoder
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _QUESTION = "What do you see? 请用中文回答: 1 + 2 = ?"
 _ANSWER = "A gradient from dark to light, and 3. 从暗到亮的渐变。"

@@ -20,8 +20,8 @@ from tunesmith.export.verify import Verdict, verify
 from tunesmith.export.write import write_files, write_weights
 from tunesmith.infer.open import open_preprocessor
 from tunesmith.infer.source import ModelSource
-from tunesmith.models.processor import Preprocessor
-from tunesmith.models.weight_files import check_config, weight_files
+from tunesmith.models.files.weight_files import check_config, weight_files
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

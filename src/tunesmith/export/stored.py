@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from tunesmith.models.weight_files import check_weight_file, weight_files
+from tunesmith.models.files.weight_files import check_weight_file, weight_files
 
 
 def read_keys(file: Path) -> list[str]:

@@ -14,7 +14,7 @@ from tunesmith.export.keys import map_keys
 from tunesmith.export.merge import build_skeleton
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_keys, read_tensors
-from tunesmith.models.weight_files import weight_files
+from tunesmith.models.files.weight_files import weight_files
 
 
 def keep_untouched(home: Path, writer: ShardWriter, *, written: Collection[str]) -> None:

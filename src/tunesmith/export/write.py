@@ -23,7 +23,7 @@ from tunesmith.export.stored import stored_format
 from tunesmith.export.untouched import keep_untouched
 from tunesmith.export.whole import save_merged_whole
 from tunesmith.infer.source import ModelSource
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 _FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 

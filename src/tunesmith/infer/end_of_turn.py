@@ -10,7 +10,7 @@ from tunesmith.chat.render import render_conversation
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.data.encoding.spans import tokens_in
 from tunesmith.data.encoding.tokenize import TextTokenizer
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _PROBE = Conversation(
     messages=(

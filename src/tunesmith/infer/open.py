@@ -16,12 +16,12 @@ from tunesmith.config.settings import Settings
 from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.infer.source import ModelSource
 from tunesmith.infer.transformers_engine import TransformersEngine
-from tunesmith.models.adapters import attach_adapter, merge_adapters
+from tunesmith.models.adapters.attach import attach_adapter, merge_adapters
+from tunesmith.models.files.trained import ADAPTER_CONFIG
+from tunesmith.models.files.weight_files import read_json
 from tunesmith.models.load import load_model
-from tunesmith.models.processor import Preprocessor, load_preprocessor, read_preprocessor
-from tunesmith.models.trained import ADAPTER_CONFIG
+from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor, read_preprocessor
 from tunesmith.models.vocabulary import grow_to_adapter
-from tunesmith.models.weight_files import read_json
 
 
 @dataclass(frozen=True, slots=True)

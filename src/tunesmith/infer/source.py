@@ -14,10 +14,10 @@ from tunesmith import log
 from tunesmith.config.read import load_settings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.adapters import adapter_folders
-from tunesmith.models.locate import locate
+from tunesmith.models.adapters.attach import adapter_folders
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
 from tunesmith.models.pth.folder_layout import refuse_llava_folder
-from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from tunesmith.infer.live import kept_random_state
 from tunesmith.infer.sampling import as_ids, build_generation_config
 from tunesmith.infer.token_stream import StopSwitch, TokenSink, stream_tokens
 from tunesmith.models.parts import core_model
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _OUT_OF_MEMORY = (
     "out of memory while answering; start a new conversation (/clear), show fewer or smaller images or frames "

@@ -12,14 +12,14 @@ from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.read import load_settings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.adapters import attach_adapter, find_adapter, merge_adapters
+from tunesmith.models.adapters.attach import attach_adapter, find_adapter, merge_adapters
 from tunesmith.models.device import pick_device
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
+from tunesmith.models.files.weight_files import check_weights, read_json
 from tunesmith.models.load import load_config, read_pretrained, settle_downsampling
-from tunesmith.models.locate import locate
-from tunesmith.models.processor import read_preprocessor
-from tunesmith.models.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
+from tunesmith.models.preprocessing.processor import read_preprocessor
 from tunesmith.models.vocabulary import grow_to_adapter
-from tunesmith.models.weight_files import check_weights, read_json
 
 
 def load_folder(

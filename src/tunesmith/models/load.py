@@ -26,18 +26,18 @@ from tunesmith import extras, log
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import MissingExtraError, ModelError, UsageError
+from tunesmith.models.adapters.targets import projector_in_full
 from tunesmith.models.device import pick_device
 from tunesmith.models.families.native import warn_of_old_release
 from tunesmith.models.families.table import find_family
-from tunesmith.models.locate import locate
-from tunesmith.models.lora_targets import projector_in_full
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.weight_files import check_config, check_weights, weight_files
 from tunesmith.models.parts import find_parts
 from tunesmith.models.precision import choose_precision, loading_dtype
 from tunesmith.models.pth.start import start_projector
 from tunesmith.models.quantization import keep_trainable_after_evaluation, quantization_config, whole_modules
 from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.vocabulary import fit_embeddings
-from tunesmith.models.weight_files import check_config, check_weights, weight_files
 
 _NUM_NAMED_KEYS = 5
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from tunesmith.config.tuning import AdapterLayout
 from tunesmith.errors import ModelError
-from tunesmith.models.native_adapter import write_published_adapter
+from tunesmith.models.adapters.native import write_published_adapter
 from tunesmith.models.quiet import quiet_transformers
 
 _SHARD_BYTES = 5 * 10**9

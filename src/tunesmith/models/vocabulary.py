@@ -14,10 +14,10 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from tunesmith import log
 from tunesmith.config.model import ModelSettings
 from tunesmith.errors import UsageError
+from tunesmith.models.adapters.native import published_layers_of
 from tunesmith.models.families.table import find_family
-from tunesmith.models.native_adapter import published_layers_of
+from tunesmith.models.files.weight_files import check_config
 from tunesmith.models.parts import input_embedding, output_embedding, weight_of
-from tunesmith.models.weight_files import check_config
 
 _ROUND_TO_ROWS = 64
 """Embeddings grow to a multiple of this, which matrix multiplication on GPUs prefers."""

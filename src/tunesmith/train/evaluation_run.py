@@ -12,8 +12,8 @@ from tunesmith.data.prepare import prepare_data
 from tunesmith.errors import UsageError
 from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
-from tunesmith.models.processor import load_preprocessor
-from tunesmith.models.tuning import attach_adapters
+from tunesmith.models.preprocessing.processor import load_preprocessor
+from tunesmith.models.tuning.apply import attach_adapters
 from tunesmith.train.folder.atomic import explained, write_text
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective

@@ -9,7 +9,7 @@ from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.data.batches.packing_trial import build_trial
 from tunesmith.data.prepare import PreparedData
-from tunesmith.models.packing import Packing, prove_packing
+from tunesmith.models.packing.proof import Packing, prove_packing
 from tunesmith.models.parts import core_model
 from tunesmith.train.steps.forward import Forward
 

@@ -14,7 +14,7 @@ from tunesmith.data.feed.grouping import GroupExamples, build_grouper
 from tunesmith.data.feed.order import Order
 from tunesmith.data.feed.pipeline import Pipeline
 from tunesmith.data.prepare import PreparedData
-from tunesmith.models.packing import Packing
+from tunesmith.models.packing.proof import Packing
 from tunesmith.train.account import RowAccount
 
 

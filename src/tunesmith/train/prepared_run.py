@@ -14,12 +14,12 @@ from tunesmith.data.prepare import PreparedData, prepare_data
 from tunesmith.data.report.report_builder import ReportBuilder
 from tunesmith.errors import UsageError
 from tunesmith.models.compiling import compile_layers
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.weight_files import weight_files
 from tunesmith.models.load import require_name
-from tunesmith.models.locate import locate
-from tunesmith.models.packing import Packing
-from tunesmith.models.processor import Preprocessor, load_preprocessor
+from tunesmith.models.packing.proof import Packing
+from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor
 from tunesmith.models.saving import save_trained
-from tunesmith.models.weight_files import weight_files
 from tunesmith.train.account import RowAccount
 from tunesmith.train.best import require_known_metric
 from tunesmith.train.checkpoint import Progress, read_progress, restore

@@ -22,7 +22,7 @@ from tunesmith.errors import UsageError
 from tunesmith.infer.engine import Engine, SamplingOptions
 from tunesmith.infer.live import answering
 from tunesmith.infer.transformers_engine import TransformersEngine
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 from tunesmith.train.folder.json_lines import append_line
 from tunesmith.train.setup import Model
 

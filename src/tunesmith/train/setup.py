@@ -14,7 +14,7 @@ from tunesmith.config.settings import Settings
 from tunesmith.models.device import pick_device
 from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
-from tunesmith.models.tuning import apply_tuning, parameter_groups
+from tunesmith.models.tuning.apply import apply_tuning, parameter_groups
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.optimizer import build_optimizer

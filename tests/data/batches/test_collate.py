@@ -16,7 +16,7 @@ from tunesmith.data.batches.batch import Batch
 from tunesmith.data.batches.collate import Collator
 from tunesmith.data.batches.media_inputs import MediaInputs
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

@@ -20,7 +20,7 @@ from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.encoding.loaded_media import Clip, load_medium, probe_shape
 from tunesmith.data.encoding.processor_outputs import learn_outputs
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 PICTURES = [picture(120, 90), picture(300, 40, seed=1), picture(64, 200, seed=2)]

@@ -9,8 +9,8 @@ from tunesmith.chat.message import Conversation
 from tunesmith.data.batches.collate import Collator
 from tunesmith.data.batches.media_inputs import MediaInputs
 from tunesmith.data.batches.packing_trial import build_trial
-from tunesmith.models.packing import Trial
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.packing.proof import Trial
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 SHORT, LONG = "a", "a much longer question than all of the others, so that it is not taken"
 

@@ -26,7 +26,7 @@ from tunesmith.data.cache.media_stamps import StampedMedia
 from tunesmith.data.encoding.encoded import IGNORED, Encoded, RowMedia
 from tunesmith.data.store.address import RowRef
 from tunesmith.errors import UsageError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

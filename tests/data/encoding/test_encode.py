@@ -29,7 +29,7 @@ from tunesmith.data.encoding.encode import Encoder, RowTooLongError, build_templ
 from tunesmith.data.encoding.encoded import IGNORED
 from tunesmith.data.problem import RowError
 from tunesmith.errors import DataError, UsageError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

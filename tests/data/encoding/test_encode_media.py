@@ -19,7 +19,7 @@ from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.encoding.loaded_media import load_medium
 from tunesmith.data.problem import RowError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

@@ -11,7 +11,7 @@ from tunesmith.chat.render import Rendered
 from tunesmith.data.encoding.expand import Expander
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, VideoShape
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 IMAGE, VIDEO, AUDIO = Media("image", "a.png"), Media("video", "a.mp4"), Media("audio", "a.wav")

@@ -12,7 +12,7 @@ from tests.tiny import AUDIO_KINDS, IMAGE_KINDS
 from tunesmith.data.encoding.expansion import Replacements, expanded_text, replacements_in
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape, VideoShape
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 VIDEO_KINDS = [kind for kind in IMAGE_KINDS if kind not in ("gemma3", "llava", "idefics3", "mistral3")]

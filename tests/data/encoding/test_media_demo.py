@@ -17,7 +17,7 @@ from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.encoding.loaded_media import load_medium
 from tunesmith.models.load import load_config, read_pretrained
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 DEMO = Path(__file__).parents[4] / "shared" / "data" / "llamafactory_demo"
 

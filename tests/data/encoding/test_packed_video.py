@@ -27,7 +27,7 @@ from tunesmith.data.encoding.expansion import Replacements
 from tunesmith.data.encoding.loaded_media import load_clip, load_medium, probe_shape
 from tunesmith.data.encoding.media_shape import VideoShape
 from tunesmith.data.encoding.processor_call import call_processor
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 JOURNEY: dict[str, Any] = {
     "video_fps": 15.0,

@@ -8,7 +8,7 @@ import pytest
 from tests.data.blank import noise
 from tunesmith.data.encoding.media_shape import VideoShape
 from tunesmith.data.encoding.processor_call import call_processor, is_told_in_one_call
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 SLOW = VideoShape(64, 64, (0, 20, 40, 60), 80, 20.0)

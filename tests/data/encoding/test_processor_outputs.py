@@ -11,7 +11,7 @@ from tests.data.blank import noise, plain_call, random_images, random_sounds, ra
 from tests.tiny import AUDIO_KINDS, VISION_KINDS
 from tunesmith.data.encoding.media_shape import Shape
 from tunesmith.data.encoding.processor_outputs import learn_outputs
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 DRAW = {"image": random_images, "video": random_videos, "audio": random_sounds}

@@ -18,7 +18,7 @@ from tunesmith.data.encoding.encode import RowTooLongError
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.formats.minicpmv import read_minicpmv
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 ModelFolder = Callable[[str], Path]

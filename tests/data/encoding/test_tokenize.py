@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoding.tokenize import TextTokenizer, control_tokens
-from tunesmith.models.processor import Preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 QWEN = Path(__file__).parents[4] / "shared" / "tokenizers" / "qwen" / "tokenizer.json"
 TEXTS = ["", "Hello, world", "你好,世界! 🎵👩‍🚀", "  spaces\n\n\nand lines \t\n", "naïve café \u0301x", '{"a": [1, 2]}']

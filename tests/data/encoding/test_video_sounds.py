@@ -11,7 +11,7 @@ from tunesmith.chat.message import Media
 from tunesmith.chat.render import Rendered
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoding.video_sounds import SoundedVideo, join_sounds, pair_sounds, sound_of
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 IMAGE = Media("image", "a.png")

@@ -32,7 +32,7 @@ from tunesmith.data.feed.pipeline import FeedPosition, MicroBatch, Pipeline
 from tunesmith.data.feed.streaming import StreamOrder
 from tunesmith.data.rows.dataset import open_datasets
 from tunesmith.errors import DataError, RunError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 GROUPERS: list[Grouper] = [

@@ -14,7 +14,7 @@ from tunesmith.data.encoding.encoded import IGNORED
 from tunesmith.data.problem import RowProblem
 from tunesmith.data.report.preview import PreviewedRow, abbreviate, segments, supervised_texts, to_json_line, to_text
 from tunesmith.data.report.preview_page import write_page
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

@@ -27,7 +27,7 @@ from tunesmith.data.report.row_signs import (
 )
 from tunesmith.data.report.survey import Surveyor
 from tunesmith.data.rows.dataset import open_datasets
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 

@@ -16,7 +16,7 @@ from tunesmith.config.read import load_settings
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.load import load_config, load_model
 from tunesmith.models.pth.projector import read_projector
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 
 VISUAL, HIDDEN = 32, 32
 

@@ -18,8 +18,8 @@ from tunesmith.data.batches.batch import Batch, build_batch
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.data.encoding.processor_outputs import learn_outputs
-from tunesmith.models.positions import restarting_positions
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.packing.positions import restarting_positions
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 __all__ = ["Batch", "Collator"]
 

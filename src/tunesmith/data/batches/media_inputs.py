@@ -27,7 +27,7 @@ from tunesmith.data.encoding.processor_call import call_processor
 from tunesmith.data.encoding.processor_outputs import learn_outputs
 from tunesmith.data.encoding.video_sounds import pair_sounds, sound_of
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _KEPT_BYTES = 128 * 2**20
 _SOUND_FLAG = "use_audio_in_video"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from tunesmith.chat.message import Media
 from tunesmith.data.batches.collate import Collator
 from tunesmith.data.encoding.encoded import Encoded
-from tunesmith.models.packing import Trial
+from tunesmith.models.packing.proof import Trial
 
 _ENOUGH_TOKENS = 16
 """What makes an example long enough to show something; shorter ones are taken where there are no others."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tunesmith.data.encoding.loaded_media import Clip, Loaded
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _SPECTROGRAMS = ("_torch_extract_fbank_features", "_np_extract_fbank_features")
 """What transformers' Whisper-like feature extractors compute features by; everything else they do is about lengths."""

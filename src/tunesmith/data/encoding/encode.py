@@ -31,7 +31,7 @@ from tunesmith.data.encoding.truncate import Cut, cut_to_fit
 from tunesmith.data.encoding.video_sounds import join_sounds
 from tunesmith.data.problem import RowError
 from tunesmith.errors import DataError, ModelError, NotSupportedYetError, UsageError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 class RowTooLongError(RowError):

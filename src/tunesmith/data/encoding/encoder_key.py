@@ -16,7 +16,7 @@ from typing import Any
 
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _OPTIONS = {"cutoff_len", "overlong", "train_on_prompt", "mask_history", "default_system"}
 """The data settings that change ids or labels; the template and its options are taken as they are."""

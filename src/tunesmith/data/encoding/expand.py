@@ -15,7 +15,7 @@ from tunesmith.data.encoding.expansion import Replacements, replacements_in
 from tunesmith.data.encoding.media_shape import Shape
 from tunesmith.data.encoding.spans import Span, overlaps, shift_spans
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

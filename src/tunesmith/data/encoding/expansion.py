@@ -17,7 +17,7 @@ from tunesmith.data.encoding.blank_media import blank_medium, without_spectrogra
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape, VideoShape
 from tunesmith.data.encoding.processor_call import call_processor
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 from tunesmith.models.quiet import quiet_transformers
 
 _BORDER = "\uf8ff"

@@ -24,7 +24,7 @@ from tunesmith.media.download import UrlLimits
 from tunesmith.media.frame_budget import plan_packed_frames
 from tunesmith.media.image import open_image, probe_image
 from tunesmith.media.video import plan_frames, probe_video, read_frames
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

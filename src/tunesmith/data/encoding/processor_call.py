@@ -17,7 +17,7 @@ from transformers.video_utils import VideoMetadata
 
 from tunesmith.data.encoding.loaded_media import Clip, Loaded
 from tunesmith.data.encoding.media_shape import VideoShape
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 def call_processor(

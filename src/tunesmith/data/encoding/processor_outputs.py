@@ -17,7 +17,7 @@ from tunesmith.chat.message import MediaKind
 from tunesmith.data.encoding.blank_media import blank_medium
 from tunesmith.data.encoding.media_shape import AudioShape, ImageShape, Shape, VideoShape
 from tunesmith.data.encoding.processor_call import call_processor
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _PLAIN = ("input_ids", "attention_mask")
 _COMMON_TYPES = "mm_token_type_ids"

@@ -24,7 +24,7 @@ from tunesmith import log
 from tunesmith.data.encoding.spans import Span, overlaps, tokens_in
 from tunesmith.data.encoding.word_memory import remember_words
 from tunesmith.errors import ModelError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 from tunesmith.chat.message import Media
 from tunesmith.chat.render import Rendered
 from tunesmith.data.encoding.spans import Span, overlaps, shift_spans
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from tunesmith.data.report.row_signs import RowSigns, SignReader
 from tunesmith.data.report.survey import Survey, Surveyor, read_signs
 from tunesmith.data.store.address import RowRef
 from tunesmith.models.load import require_name
-from tunesmith.models.processor import load_preprocessor
+from tunesmith.models.preprocessing.processor import load_preprocessor
 
 NUM_SAMPLES = 8
 """Rows shown in full, of each dataset."""

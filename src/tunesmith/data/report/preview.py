@@ -21,7 +21,7 @@ from tunesmith.data.encoding.spans import runs_of, tokens_in
 from tunesmith.data.problem import RowError, RowProblem
 from tunesmith.data.rows.dataset import Dataset, open_datasets
 from tunesmith.errors import UsageError
-from tunesmith.models.processor import Preprocessor, load_preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor
 
 _GREEN, _BLUE, _DIM, _PLAIN = "\033[32m", "\033[34m", "\033[2m", "\033[0m"
 _FEWEST_ABBREVIATED = 4

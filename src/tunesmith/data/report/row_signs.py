@@ -17,7 +17,7 @@ from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.data.encoding.spans import runs_of
 from tunesmith.data.encoding.tokenize import control_tokens
 from tunesmith.data.problem import RowProblem
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 OPEN_ANSWER = "answer without an end token"
 BLANK_ANSWER = "answer that says nothing"

@@ -22,7 +22,7 @@ from tunesmith.data.report.report_builder import LostRows, ReportBuilder, Use
 from tunesmith.data.report.row_signs import RowSigns, SignReader
 from tunesmith.data.report.template_check import TemplateCheck, check_template
 from tunesmith.data.report.twins import RowHashes, Twins, find_duplicates, find_leaks
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _MOST_ANSWERS = 4096
 """Different answers counted; one that most rows share is among the first."""

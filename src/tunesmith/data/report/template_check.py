@@ -16,7 +16,7 @@ from tunesmith.chat.render import Rendered, render_conversation
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.data.encoding.tokenize import TextTokenizer
 from tunesmith.errors import DataError
-from tunesmith.models.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor
 
 _LOOKS_LIKE_A_TOKEN = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜]{1,40}｜>|</?s>|<(?:start|end)_of_\w{1,20}>|<e?o[st]>"

@@ -21,7 +21,7 @@ from tunesmith.data.rows.sources import DataFile
 from tunesmith.data.store.arrow_rows import ArrowRows, write_stream
 from tunesmith.data.store.kinds import ENDINGS, kind_of
 from tunesmith.errors import DataError
-from tunesmith.models.locate import modelscope_failures
+from tunesmith.models.files.locate import modelscope_failures
 
 _CURE = (
     "If this machine cannot reach the hub, set HF_ENDPOINT to a mirror, set USE_MODELSCOPE_HUB=1 for entries with "

@@ -16,7 +16,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from tunesmith.models.families.sentencepiece_bpe import read_sentencepiece
-from tunesmith.models.weight_files import read_json
+from tunesmith.models.files.weight_files import read_json
 
 _CONFIG, _FAST, _SENTENCEPIECE = "tokenizer_config.json", "tokenizer.json", "tokenizer.model"
 _SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}

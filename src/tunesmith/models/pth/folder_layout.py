@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.errors import ModelError
-from tunesmith.models.trained import holds_adapter
+from tunesmith.models.files.trained import holds_adapter
 
 PROJECTOR = "projector"
 LANGUAGE_ADAPTER = "llm_adapter"

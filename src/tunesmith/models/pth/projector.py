@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tunesmith.errors import ModelError, UsageError
+from tunesmith.models.files.weight_files import weight_files
 from tunesmith.models.pth.checkpoint import read_checkpoint
 from tunesmith.models.pth.folder_layout import PROJECTOR, is_llava_folder
 from tunesmith.models.pth.pickles import load_pickle
-from tunesmith.models.weight_files import weight_files
 
 MODULE = "multi_modal_projector"
 """Its name in transformers' LLaVA."""

@@ -10,7 +10,7 @@ from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
-from tunesmith.models.lora_targets import projector_in_full
+from tunesmith.models.adapters.targets import projector_in_full
 from tunesmith.models.parts import find_parts
 from tunesmith.models.pth.projector import MODULE, apply_projector, read_projector
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tunesmith.config.settings import Settings
 from tunesmith.data.report.report import DataReport
-from tunesmith.models.parameter_table import PartRow, parameter_table
+from tunesmith.models.tuning.parameter_table import PartRow, parameter_table
 from tunesmith.train.display.metrics import peak_memory_bytes
 from tunesmith.train.steps.plan import StepPlan
 from tunesmith.train.steps.state import TrainState

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tunesmith.data.batches.batch import Batch
+from tunesmith.models.packing.split_attention import samples_apart
 from tunesmith.models.precision import Precision
-from tunesmith.models.split_attention import samples_apart
 from tunesmith.train.objectives.objective import LossSum, Objective
 
 

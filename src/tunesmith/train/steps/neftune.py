@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tunesmith.models.split_attention import sample_lengths
+from tunesmith.models.packing.split_attention import sample_lengths
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tests.tiny import tiny_folder
 from tests.tiny.internlm import SPECIAL_TOKENS
 from tunesmith.config.model import MediaSettings
 from tunesmith.errors import ModelError
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 TEXTS = (
     "There are 3 red circles on the left.",

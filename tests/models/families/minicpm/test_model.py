@@ -19,7 +19,7 @@ from tunesmith.config.model import MediaSettings
 from tunesmith.errors import ModelError
 from tunesmith.models.families.minicpm.config import MiniCPMConfig
 from tunesmith.models.load import load_config, read_pretrained
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 GOLDEN = read_golden(__file__)
 

@@ -18,7 +18,7 @@ from tunesmith.data.encoding.expansion import Replacements
 from tunesmith.data.encoding.media_shape import AudioShape
 from tunesmith.errors import UsageError
 from tunesmith.models.families.minicpmv.processor import MiniCPMVProcessor, read_processor
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "golden/omni.json").read_text())
 CASES = [(version, name) for version in VERSIONS for name in GOLDEN[version]]

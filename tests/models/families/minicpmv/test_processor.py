@@ -18,7 +18,7 @@ from tests.models.families.minicpmv.pictures import digest, draw, published
 from tests.tiny.minicpm import write_files
 from tunesmith.config.model import MediaSettings
 from tunesmith.models.families.minicpmv.processor import MiniCPMOProcessor, MiniCPMVProcessor, read_processor
-from tunesmith.models.processor import read_preprocessor
+from tunesmith.models.preprocessing.processor import read_preprocessor
 
 KINDS = ("minicpmv_2_6", "minicpmv_4_0", "minicpmv_4_5", "minicpmo_2_6")
 IMAGE, VIDEO, AUDIO = "(<image>./</image>)", "(<video>./</video>)", "(<audio>./</audio>)"

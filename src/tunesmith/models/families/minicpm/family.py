@@ -8,7 +8,7 @@ from tunesmith.models.families.family import Family
 from tunesmith.models.families.minicpm.config import MiniCPMConfig
 from tunesmith.models.families.minicpm.model import MiniCPMForCausalLM
 from tunesmith.models.families.published_tokenizer import PublishedTokenizer, read_published_tokenizer
-from tunesmith.models.weight_files import check_config, stored_names
+from tunesmith.models.files.weight_files import check_config, stored_names
 
 _MODEL_TYPE = MiniCPMConfig.model_type
 

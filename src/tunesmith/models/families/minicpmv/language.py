@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import safe_open
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from tunesmith.models.weight_files import read_json
+from tunesmith.models.files.weight_files import read_json
 
 _CONFIGS: Mapping[str, type[PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
 

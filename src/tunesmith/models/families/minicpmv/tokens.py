@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.models.weight_files import read_json
+from tunesmith.models.files.weight_files import read_json
 
 _ROLES: Mapping[str, tuple[str, str]] = {
     "unk": ("unk", "<unk>"),

@@ -8,7 +8,7 @@ import torch
 from tests.models.given import settings_for
 from tests.tiny import tiny_folder
 from tunesmith.models.load import load_model
-from tunesmith.models.tuning import apply_tuning, parameter_groups
+from tunesmith.models.tuning.apply import apply_tuning, parameter_groups
 
 RATE = 1e-3
 

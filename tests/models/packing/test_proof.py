@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.models.packed_models import text_trial, tiny_text_model
-from tunesmith.models.packing import Packing, PackingUnproven, prove_packing
+from tunesmith.models.packing.proof import Packing, PackingUnproven, prove_packing
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt_oss", "opt", "deepseek_v3", "cohere2", "starcoder2"])

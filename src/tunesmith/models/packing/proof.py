@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from tunesmith.models.head import find_output_embedding, observe_hidden_states
 from tunesmith.models.mode import evaluation_mode
+from tunesmith.models.packing.positions import AxisPositions, find_axis_positions
+from tunesmith.models.packing.split_attention import restore_attention, samples_apart, split_attention
 from tunesmith.models.parts import core_model
-from tunesmith.models.positions import AxisPositions, find_axis_positions
-from tunesmith.models.split_attention import restore_attention, samples_apart, split_attention
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 2e-2}
 """Largest error of a token's hidden state, relative to its norm. Norms compute in float32 even in float64 models."""

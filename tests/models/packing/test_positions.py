@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from tests.models.packed_models import tiny_text_model
-from tunesmith.models.positions import find_axis_positions, restarting_positions
+from tunesmith.models.packing.positions import find_axis_positions, restarting_positions
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.models.given import settings_for
 from tunesmith.models.load import load_model
-from tunesmith.models.parameter_table import PartRow, format_table, parameter_table
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
+from tunesmith.models.tuning.parameter_table import PartRow, format_table, parameter_table
 
 
 def test_rows_of_a_lora_model(qwen2_5_vl_folder: Path) -> None:

@@ -17,14 +17,20 @@ from tunesmith.config.model import ModelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.locate import locate
-from tunesmith.models.lora_targets import compact_targets, projector_in_full, resolve_targets, tower_lora, whole_alpha
-from tunesmith.models.native_adapter import check_published_layout, read_adapter, with_native_names
+from tunesmith.models.adapters.native import check_published_layout, read_adapter, with_native_names
+from tunesmith.models.adapters.targets import (
+    compact_targets,
+    projector_in_full,
+    resolve_targets,
+    tower_lora,
+    whole_alpha,
+)
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.trained import ADAPTER_CONFIG
+from tunesmith.models.files.weight_files import check_weight_file, read_json
 from tunesmith.models.parts import ModelParts, find_parts, input_embedding, output_embedding, weight_of
 from tunesmith.models.quantization import is_quantized
 from tunesmith.models.quiet import quiet_transformers
-from tunesmith.models.trained import ADAPTER_CONFIG
-from tunesmith.models.weight_files import check_weight_file, read_json
 
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NAME = "default"

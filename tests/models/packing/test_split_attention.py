@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from tests.models.packed_models import text_trial, tiny_text_model
-from tunesmith.models.split_attention import SampleMasks, restore_attention, samples_apart, split_attention
+from tunesmith.models.packing.split_attention import SampleMasks, restore_attention, samples_apart, split_attention
 
 LENGTHS = (21, 1, 2, 33)
 

@@ -13,7 +13,7 @@ from tunesmith import log
 from tunesmith.config.model import MediaSettings
 from tunesmith.errors import UsageError
 from tunesmith.media.frame_budget import PackingRules
-from tunesmith.models.video_limits import has_frame_budget, limit_frames, settle_frame_cap, settle_packing
+from tunesmith.models.preprocessing.video_limits import has_frame_budget, limit_frames, settle_frame_cap, settle_packing
 
 
 def test_which_processors_have_a_budget_for_frames() -> None:

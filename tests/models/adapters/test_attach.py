@@ -16,7 +16,7 @@ from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.load import load_model
 from tunesmith.models.quantization import is_packed
 from tunesmith.models.saving import save_adapter
-from tunesmith.models.tuning import apply_tuning, attach_adapters
+from tunesmith.models.tuning.apply import apply_tuning, attach_adapters
 
 
 def train(folder: Path, out: Path | None = None, *, seed: int = 0, steps: int = 2, **settings: Any) -> PeftModel:

@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.errors import NotSupportedYetError, UsageError
-from tunesmith.models.adapters import adapter_folders, attach_adapter, merge_adapters, train_adapter
+from tunesmith.models.adapters.attach import adapter_folders, attach_adapter, merge_adapters, train_adapter
 from tunesmith.models.freezing import freeze_keys, frozen_parts, train_layers, train_parts
-from tunesmith.models.parameter_groups import parameter_groups
-from tunesmith.models.parameter_table import format_table, parameter_table
 from tunesmith.models.parts import find_parts
 from tunesmith.models.precision import Precision, choose_precision
 from tunesmith.models.quantization import is_packed, is_quantized
+from tunesmith.models.tuning.parameter_groups import parameter_groups
+from tunesmith.models.tuning.parameter_table import format_table, parameter_table
 
 __all__ = ["apply_tuning", "attach_adapters", "parameter_groups", "parameter_table"]
 

@@ -17,8 +17,8 @@ import torch
 from peft.utils import load_peft_weights
 from safetensors.torch import save_file
 
-from tunesmith.models.trained import ADAPTER_CONFIG
-from tunesmith.models.weight_files import read_json
+from tunesmith.models.files.trained import ADAPTER_CONFIG
+from tunesmith.models.files.weight_files import read_json
 
 PREFIX = "base_model.model."
 """What PEFT puts before the name of each of the model's modules."""

@@ -7,7 +7,7 @@ from math import prod
 
 from torch import nn
 
-from tunesmith.models.adapters import is_adapter_weight
+from tunesmith.models.adapters.attach import is_adapter_weight
 from tunesmith.models.parts import find_parts
 from tunesmith.models.quantization import is_packed
 

@@ -11,7 +11,7 @@ from tests.models.given import settings_for
 from tunesmith.errors import NotSupportedYetError, UsageError
 from tunesmith.models.load import load_model
 from tunesmith.models.parts import Part, find_parts, plain_name
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 
 
 def tuned(folder: Path, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **tuning: Any):

@@ -12,8 +12,8 @@ from transformers import AutoConfig
 from tests.tiny import tiny_folder
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
+from tunesmith.models.adapters.targets import compact_targets, projector_in_full, resolve_targets
 from tunesmith.models.load import model_class_of
-from tunesmith.models.lora_targets import compact_targets, projector_in_full, resolve_targets
 from tunesmith.models.parts import find_parts
 
 LANGUAGE_LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

@@ -14,8 +14,8 @@ from tests.tiny import tiny_folder
 from tunesmith.config.model import MediaSettings
 from tunesmith.errors import DataError, ModelError, UsageError
 from tunesmith.log import forget_said
-from tunesmith.models.image_limits import pixels_counted_per_pixel
-from tunesmith.models.processor import Preprocessor, load_preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.image_limits import pixels_counted_per_pixel
+from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor, read_preprocessor
 
 
 def num_tokens(preprocessor: Preprocessor, width: int, height: int) -> int:

@@ -18,18 +18,18 @@ from tunesmith.errors import DataError, ModelError, UsageError
 from tunesmith.media.frame_budget import PackingRules
 from tunesmith.models.families.family import Family
 from tunesmith.models.families.table import find_family
-from tunesmith.models.image_limits import limit_images
+from tunesmith.models.files.locate import locate
+from tunesmith.models.files.weight_files import check_tokenizer, read_json
 from tunesmith.models.load import is_multimodal, load_config, require_name
-from tunesmith.models.locate import locate
-from tunesmith.models.quiet import quiet_transformers
-from tunesmith.models.video_limits import (
+from tunesmith.models.preprocessing.image_limits import limit_images
+from tunesmith.models.preprocessing.video_limits import (
     limit_frames,
     settle_downsampling_of_frames,
     settle_frame_cap,
     settle_packing,
 )
+from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.vocabulary import add_tokens
-from tunesmith.models.weight_files import check_tokenizer, read_json
 
 _PARTS: dict[MediaKind, str] = {
     "image": "image_processor",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tunesmith.errors import ModelError
-from tunesmith.models.weight_files import check_config, check_tokenizer, check_weights, weight_files
+from tunesmith.models.files.weight_files import check_config, check_tokenizer, check_weights, weight_files
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 4976698672\n"
 

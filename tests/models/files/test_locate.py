@@ -13,13 +13,13 @@ import pytest
 from tests.models.hub_server import COMMIT, Hub, running_hub
 from tunesmith.config.model import ModelSettings
 from tunesmith.errors import MissingExtraError, ModelError
-from tunesmith.models.locate import locate
+from tunesmith.models.files.locate import locate
 
 DOWNLOAD = """
 import json, sys
 from tunesmith.config.model import ModelSettings
 from tunesmith.errors import ModelError
-from tunesmith.models.locate import locate
+from tunesmith.models.files.locate import locate
 try:
     print(locate(sys.argv[1], ModelSettings(**json.loads(sys.argv[2]))))
 except ModelError as error:

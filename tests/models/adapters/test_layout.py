@@ -12,9 +12,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from tunesmith.errors import ModelError
-from tunesmith.models.adapter_layout import fuse_split_adapter, has_published_layout, split_fused_adapter
-from tunesmith.models.published_layers import FusedLayer, PublishedLayers
-from tunesmith.models.stored_adapter import StoredAdapter, rank_and_alpha, read_stored_adapter, write_stored_adapter
+from tunesmith.models.adapters.layout import fuse_split_adapter, has_published_layout, split_fused_adapter
+from tunesmith.models.adapters.published_layers import FusedLayer, PublishedLayers
+from tunesmith.models.adapters.stored import StoredAdapter, rank_and_alpha, read_stored_adapter, write_stored_adapter
 
 WIDTH, ROWS = 6, 12
 LAYERS = PublishedLayers(

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from tests.models.given import batch_for, logits_of, settings_for, train_a_step
 from tests.tiny import tiny_folder
 from tunesmith.errors import ModelError, UsageError
-from tunesmith.models.adapters import attach_adapter
+from tunesmith.models.adapters.attach import attach_adapter
 from tunesmith.models.load import load_model
 from tunesmith.models.saving import save_trained
-from tunesmith.models.tuning import apply_tuning
+from tunesmith.models.tuning.apply import apply_tuning
 from tunesmith.models.vocabulary import grow_to_adapter
 
 PUBLISHED = {"wqkv", "wo", "w1", "w2", "w3"}

@@ -1,0 +1,1 @@
+"""Adapters: put on a model, aimed at its layers, kept in either of two layouts."""

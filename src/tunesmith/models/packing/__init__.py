@@ -1,0 +1,1 @@
+"""Several samples in one sequence: kept apart in attention and positions, and proven to be."""

@@ -1,0 +1,1 @@
+"""A model's own tokenizer and processors, read and set up as the settings say."""

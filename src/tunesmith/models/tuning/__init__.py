@@ -1,0 +1,1 @@
+"""What trains: which parameters, at which rate, and a table of it."""
