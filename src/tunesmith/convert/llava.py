@@ -26,7 +26,7 @@ from tunesmith.errors import ModelError
 from tunesmith.export.target import whole_folder
 from tunesmith.models.adapters.attach import attach_adapter
 from tunesmith.models.files.locate import locate
-from tunesmith.models.pth.folder_layout import LlavaParts, find_llava_parts
+from tunesmith.models.files.xtuner_llava import LlavaParts, find_llava_parts
 from tunesmith.models.pth.projector import apply_projector, read_projector
 
 RECORDED_CONFIG = "xtuner_config.py"

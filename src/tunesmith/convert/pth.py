@@ -31,14 +31,14 @@ from tunesmith.export.merge import plan_merge
 from tunesmith.export.stored import stored_format
 from tunesmith.export.target import whole_folder
 from tunesmith.models.files.locate import locate
-from tunesmith.models.pth.checkpoint import Checkpoint, is_adapter, read_checkpoint
-from tunesmith.models.pth.folder_layout import (
+from tunesmith.models.files.xtuner_llava import (
     LANGUAGE_ADAPTER,
     PROJECTOR,
     VISION_ADAPTER,
     VISION_TOWER,
     find_llava_parts,
 )
+from tunesmith.models.pth.checkpoint import Checkpoint, is_adapter, read_checkpoint
 from tunesmith.models.pth.projector import to_native
 from tunesmith.models.quiet import quiet_transformers
 

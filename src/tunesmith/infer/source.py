@@ -17,7 +17,7 @@ from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.adapters.attach import adapter_folders
 from tunesmith.models.files.locate import locate
 from tunesmith.models.files.trained import ADAPTER_CONFIG, RUN_SETTINGS, finished_or_latest, holds_adapter, run_of
-from tunesmith.models.pth.folder_layout import refuse_llava_folder
+from tunesmith.models.files.xtuner_llava import refuse_llava_folder
 
 
 @dataclass(frozen=True, slots=True)

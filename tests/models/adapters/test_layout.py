@@ -13,8 +13,8 @@ from torch import nn
 
 from tunesmith.errors import ModelError
 from tunesmith.models.adapters.layout import fuse_split_adapter, has_published_layout, split_fused_adapter
-from tunesmith.models.adapters.published_layers import FusedLayer, PublishedLayers
 from tunesmith.models.adapters.stored import StoredAdapter, rank_and_alpha, read_stored_adapter, write_stored_adapter
+from tunesmith.models.families.published_layers import FusedLayer, PublishedLayers
 
 WIDTH, ROWS = 6, 12
 LAYERS = PublishedLayers(

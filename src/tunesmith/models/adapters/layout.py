@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from tunesmith.errors import ModelError
-from tunesmith.models.adapters.published_layers import FusedLayer, PublishedLayers
 from tunesmith.models.adapters.stored import PREFIX, RankAlpha, StoredAdapter, patterns, rank_and_alpha
+from tunesmith.models.families.published_layers import FusedLayer, PublishedLayers
 
 _A, _B = "lora_A.weight", "lora_B.weight"
 _NAME_LISTS = ("target_modules", "modules_to_save", "exclude_modules")

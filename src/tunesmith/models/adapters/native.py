@@ -18,8 +18,8 @@ from tunesmith import log
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import UsageError
 from tunesmith.models.adapters.layout import fuse_split_adapter, has_published_layout, split_fused_adapter
-from tunesmith.models.adapters.published_layers import PublishedLayers
 from tunesmith.models.adapters.stored import StoredAdapter, read_stored_adapter, write_stored_adapter
+from tunesmith.models.families.published_layers import PublishedLayers
 from tunesmith.models.families.table import find_family
 
 

@@ -20,7 +20,7 @@ from transformers import (
     ProcessorMixin,
 )
 
-from tunesmith.models.adapters.published_layers import PublishedLayers
+from tunesmith.models.families.published_layers import PublishedLayers
 
 Preprocessing = PreTrainedTokenizerBase | ProcessorMixin
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import ModelError
-from tunesmith.models.pth.folder_layout import refuse_llava_folder
+from tunesmith.models.files.xtuner_llava import refuse_llava_folder
 
 _LFS_POINTER = b"version https://git-lfs"
 _HEADER_LIMIT_BYTES = 100_000_000

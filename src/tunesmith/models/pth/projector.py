@@ -14,8 +14,8 @@ from torch import nn
 
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.files.weight_files import weight_files
+from tunesmith.models.files.xtuner_llava import PROJECTOR, is_llava_folder
 from tunesmith.models.pth.checkpoint import read_checkpoint
-from tunesmith.models.pth.folder_layout import PROJECTOR, is_llava_folder
 from tunesmith.models.pth.pickles import load_pickle
 
 MODULE = "multi_modal_projector"

@@ -12,7 +12,7 @@ import torch
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
-from tunesmith.models.adapters.published_layers import FusedLayer, PublishedLayers
+from tunesmith.models.families.published_layers import FusedLayer, PublishedLayers
 
 _RENAMED = (
     ("tok_embeddings", "embed_tokens"),
