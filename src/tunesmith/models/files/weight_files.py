@@ -92,13 +92,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def stored_names(folder: Path) -> frozenset[str]:
-    """Names of the weights in `folder`, from its index or the header of its safetensors file; none without either."""
+    """Names of the weights in `folder`, from its index or the header of its safetensors file; none without either.
+
+    Raises ModelError for a damaged file.
+    """
     for index in (_SAFETENSORS[0], _OLDER[0]):
         if (folder / index).is_file():
             return frozenset(read_json(folder / index).get("weight_map", {}))
     single = folder / _SAFETENSORS[1]
     if not single.is_file():
         return frozenset()
+    check_weight_file(single)
     with single.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return frozenset(header) - {"__metadata__"}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tunesmith.models.families.family import Family, Preprocessing
 from tunesmith.models.families.minicpmv.config import MiniCPMVConfig
-from tunesmith.models.families.minicpmv.language import language_of_version, language_of_weights, stored_names
+from tunesmith.models.families.minicpmv.language import language_of_version, language_of_weights
 from tunesmith.models.families.minicpmv.model import MiniCPMVForConditionalGeneration
 from tunesmith.models.families.minicpmv.tokens import read_media_token_ids
+from tunesmith.models.files.weight_files import stored_names
 
 _NEEDED = ("image_start", "image_end", "slice_start", "slice_end")
 

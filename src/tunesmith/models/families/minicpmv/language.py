@@ -1,20 +1,16 @@
 """Which language model stands inside a MiniCPM-V or -o, and its config of transformers.
 
 The published config.json names none: it lies flat in it, and the Python code beside it decides. Here the names of the
-stored weights decide, and without weights the `version`. Reads headers only, never a tensor.
+stored weights decide, and without weights the `version`. Reads no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
-
-from tunesmith.models.files.weight_files import read_json
 
 _CONFIGS: Mapping[str, type[PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
 
@@ -39,18 +35,6 @@ def language_of_weights(names: Iterable[str]) -> str | None:
     if any(name.endswith("q_norm.weight") for name in inside):
         return "qwen3"
     return "qwen2" if any(name.endswith("q_proj.bias") for name in inside) else "llama"
-
-
-def stored_names(folder: Path) -> Collection[str]:
-    """Names of the weights in `folder`, by its index or the header of its one safetensors file; none without either."""
-    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if (folder / index).is_file():
-            return set(read_json(folder / index).get("weight_map", {}))
-    single = folder / "model.safetensors"
-    if not single.is_file():
-        return ()
-    with safe_open(single, framework="pt") as stored:
-        return set(stored.keys())
 
 
 def text_config(model_type: str, published: Mapping[str, Any]) -> PretrainedConfig:

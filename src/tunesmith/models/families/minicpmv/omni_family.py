@@ -7,10 +7,10 @@ from pathlib import Path
 from tunesmith import log
 from tunesmith.models.families.family import Family
 from tunesmith.models.families.minicpmv.family import complete_config
-from tunesmith.models.families.minicpmv.language import stored_names
 from tunesmith.models.families.minicpmv.omni_config import MiniCPMOConfig
 from tunesmith.models.families.minicpmv.omni_model import MiniCPMOForConditionalGeneration
 from tunesmith.models.families.minicpmv.processor import read_processor
+from tunesmith.models.files.weight_files import stored_names
 
 _NEEDED = ("audio_start", "audio_end")
 
