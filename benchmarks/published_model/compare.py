@@ -14,7 +14,10 @@ PATCH_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One question's. Numbers are the largest absolute differences; None where there is nothing to compare."""
+    """One question's. Numbers are the largest absolute differences; None where there is nothing to compare.
+
+    seconds: of a forward pass, theirs and ours
+    """
 
     name: str
     num_ids: int
@@ -24,6 +27,7 @@ class Difference:
     logits: float | None
     largest_logit: float
     same_choice: float | None
+    seconds: tuple[float, float]
 
     def within(self, tolerance: float) -> bool:
         """Whether ids and slices are equal, and patches and logits but for rounding.
@@ -48,10 +52,22 @@ class Difference:
             f"{self.largest_logit:.1f}",
             "" if self.same_choice is None else f"{self.same_choice:.0%}",
             "ok" if self.within(tolerance) else "DIFFERS",
+            "{:.3f} / {:.3f}".format(*self.seconds),
         )
 
 
-HEADER = ("question", "tokens", "ids", "slices", "patches", "logits", "largest", "same choice", "")
+HEADER = (
+    "question",
+    "tokens",
+    "ids",
+    "slices",
+    "patches",
+    "logits",
+    "largest",
+    "same choice",
+    "",
+    "seconds theirs / ours",
+)
 
 
 def compare(name: str, published: Answer, own: Answer) -> Difference:
@@ -69,6 +85,7 @@ def compare(name: str, published: Answer, own: Answer) -> Difference:
         logits=_largest(*pair) if other is None else None,
         largest_logit=published["logits"].abs().max().item(),
         same_choice=None if other is not None else _agreement(*pair),
+        seconds=(published["seconds"].item(), own["seconds"].item()),
     )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
 import tunesmith
+from benchmarks.published_model.published import seconds_of
 from tunesmith.media.frame_budget import PackingRules
 
 
@@ -35,6 +36,7 @@ def _ask(model: Any, reader: Any, question: dict[str, Any], num_logits: int) -> 
     moved = {name: value.to(model.device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
     logits = model(**moved, use_cache=False, logits_to_keep=num_logits).logits
     answer = {"input_ids": moved["input_ids"][0].cpu(), "logits": logits[0].float().cpu()}
+    answer["seconds"] = seconds_of(lambda: model(**moved, use_cache=False))  # all logits, as the other side makes them
     media = {name: moved[name].cpu() for name in ("pixel_values", "tgt_sizes") if name in moved}
     return answer | media
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,10 @@ def _load_model(folder: str, dtype: torch.dtype, device: str) -> Any:
 
 def _ask(model: Any, tokenizer: Any, question: dict[str, Any], num_logits: int) -> dict[str, torch.Tensor]:
     ids = _ids_of_text(tokenizer, question["text"])
-    logits = model(input_ids=ids.to(model.device)).logits
-    return {"input_ids": ids[0], "logits": _last(logits, num_logits)}
+    ids = ids.to(model.device)
+    logits = model(input_ids=ids).logits
+    seconds = seconds_of(lambda: model(input_ids=ids))
+    return {"input_ids": ids[0].cpu(), "logits": _last(logits, num_logits), "seconds": seconds}
 
 
 def _ids_of_text(tokenizer: Any, text: str) -> torch.Tensor:
@@ -72,6 +76,7 @@ def _ask_about_pictures(
     given["position_ids"] = torch.arange(given["input_ids"].shape[1], device=model.device)[None]
     logits = model(data=given).logits
     answer = {"input_ids": given["input_ids"][0].long().cpu(), "logits": _last(logits, num_logits)}
+    answer["seconds"] = seconds_of(lambda: model(data=given))
     if pictures:
         answer["pixel_values"] = torch.cat([_patches(one) for one in given["pixel_values"][0]])
         answer["tgt_sizes"] = torch.as_tensor(given["tgt_sizes"][0]).long().cpu().view(-1, 2)
@@ -89,6 +94,18 @@ def _patches(of_slice: torch.Tensor) -> torch.Tensor:
     """(3, 14, 14 n) patches beside each other to (n, 3, 14, 14)."""
     size = of_slice.shape[1]
     return of_slice.float().cpu().view(3, size, -1, size).permute(2, 0, 1, 3)
+
+
+def seconds_of(forward: Callable[[], object]) -> torch.Tensor:
+    """(), the median of three calls; the device is waited for."""
+    measured = []
+    for _ in range(3):
+        started = time.perf_counter()
+        forward()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        measured.append(time.perf_counter() - started)
+    return torch.tensor(sorted(measured)[1])
 
 
 def _last(logits: torch.Tensor, num_logits: int) -> torch.Tensor:
