@@ -202,6 +202,21 @@ def test_the_language_model_s_config_is_that_of_a_class_of_transformers(
     assert not {"auto_map", "quantization_config"} & set(config)
 
 
+@pytest.mark.parametrize("language", ["internlm2", "minicpm", "gemma3_text"])
+def test_readers_of_transformers_4_find_the_rope_settings(language: str, joined: Callable[..., Path]) -> None:
+    folder = joined(language)
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))["text_config"]
+    rope = written["rope_parameters"]
+    if "rope_theta" not in rope:  # Gemma 3 has one for each kind of layer
+        assert "rope_scaling" not in written
+        return
+    assert written["rope_theta"] == rope["rope_theta"]
+    scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+    assert written["rope_scaling"] == (None if rope["rope_type"] == "default" else scaling)
+    read = LlavaForConditionalGeneration.from_pretrained(folder).config.text_config.rope_parameters
+    assert {name: read[name] for name in rope} == rope
+
+
 def test_a_scale_of_the_logits_moves_into_the_last_norm(half: FolderOf, joined: Callable[..., Path]) -> None:
     language, _ = tunesmith.load(half("minicpm"), device="cpu")
     seeing, _ = tunesmith.load(joined("minicpm"), device="cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def write_llava(
 ) -> None:
     """Write the joined `model` and the processor made of both halves' into `folder`."""
     save_model(model, folder)
+    _add_flat_rope_settings(folder / "config.json")
     _write_processor(_build_processor(language, tower), folder)
     _require_same_ids(language, folder)
 
@@ -117,6 +119,18 @@ def _build_processor(language: LanguageModel, tower: VisionTower) -> Any:
         image_token=language.image_token,
         chat_template=template,
     )
+
+
+def _add_flat_rope_settings(config_file: Path) -> None:
+    """Say the rope settings under transformers 4's keys too: what reads those would take the defaults else."""
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    rope = dict(config["text_config"].get("rope_parameters") or {})
+    if "rope_theta" not in rope:
+        return  # no rope, or one for each kind of layer, which has no flat form
+    theta = rope.pop("rope_theta")
+    scaling = None if rope.get("rope_type") == "default" else rope
+    config["text_config"] |= {"rope_theta": theta, "rope_scaling": scaling}
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_processor(processor: Any, folder: Path) -> None:
