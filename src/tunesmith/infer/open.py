@@ -6,7 +6,7 @@ Loads as training does, so what was learned is asked for in the form it was taug
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from peft import PeftModel
@@ -21,6 +21,7 @@ from tunesmith.models.files.trained import ADAPTER_CONFIG
 from tunesmith.models.files.weight_files import read_json
 from tunesmith.models.load import load_model
 from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor, read_preprocessor
+from tunesmith.models.preprocessing.template_options import published_options
 from tunesmith.models.vocabulary import grow_to_adapter
 
 
@@ -55,7 +56,9 @@ def build_encoder(settings: Settings, preprocessor: Preprocessor) -> Encoder:
 def open_preprocessor(source: ModelSource) -> Preprocessor:
     """Tokenizer and processor: those saved with the trained model, else the base's with the settings' added tokens."""
     if source.trained is not None and (source.trained / "tokenizer_config.json").is_file():
-        return read_preprocessor(source.trained, media=source.settings.media)
+        saved = read_preprocessor(source.trained, media=source.settings.media)
+        # an adapter's folder does not say how its base was published
+        return replace(saved, template_options=published_options(source.base))
     return load_preprocessor(_settings_of_base(source).model, source.settings.media)
 
 

@@ -214,11 +214,13 @@ def _count_media_tokens(steps: _Steps) -> int:
 
 
 def build_template(preprocessor: Preprocessor, data: DataSettings) -> ChatTemplate:
-    """The bundled template that `template:` names, or the model's own.
+    """The bundled template that `template:` names, or the model's own, given what the model was published for.
 
     Raises UsageError if the model has none and none is named.
     """
-    options = {} if data.enable_thinking is None else {"enable_thinking": data.enable_thinking}
+    options = dict(preprocessor.template_options)
+    if data.enable_thinking is not None:
+        options["enable_thinking"] = data.enable_thinking
     if data.template is not None:
         source = load_bundled(data.template)
         return ChatTemplate(

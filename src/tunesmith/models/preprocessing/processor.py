@@ -5,6 +5,7 @@ The processor is the model's own; only its limits (pixels, tiles) are set here. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tunesmith.models.files.locate import locate
 from tunesmith.models.files.weight_files import check_tokenizer, read_json
 from tunesmith.models.load import is_multimodal, load_config, require_name
 from tunesmith.models.preprocessing.image_limits import limit_images
+from tunesmith.models.preprocessing.template_options import published_options
 from tunesmith.models.preprocessing.video_limits import (
     limit_frames,
     settle_downsampling_of_frames,
@@ -51,6 +53,7 @@ class Preprocessor:
     pre_shrinks_videos: the same for frames, video_max_pixels and video_min_pixels
     video_size:         the option `size` of every call with videos; None leaves the processor's own
     packing:            how frames are planned for a processor that packs them; None: as for every model
+    template_options:   variables that the published model wants its chat template to be given
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -60,6 +63,7 @@ class Preprocessor:
     pre_shrinks_videos: bool = False
     video_size: dict[str, int] | None = None
     packing: PackingRules | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def chat_template(self) -> str | None:
@@ -149,9 +153,9 @@ def read_preprocessor(folder: Path, *, media: MediaSettings) -> Preprocessor:
                 "processor_config.json) of the original model into it"
             )
         _ensure_padding(loaded)
-        return Preprocessor(loaded, None)
+        return Preprocessor(loaded, None, template_options=published_options(folder))
     _ensure_padding(loaded.tokenizer)
-    return _limited(loaded, media)
+    return replace(_limited(loaded, media), template_options=published_options(folder))
 
 
 def _limited(processor: Any, media: MediaSettings) -> Preprocessor:
