@@ -39,7 +39,7 @@ class DataSettings(Section):
     default_system: Annotated[str | None, Optional] = None
     """System message for conversations that have none."""
     enable_thinking: bool | None = None
-    """For templates that know thinking: passed on to them. None: as the model was published, else the template's default."""
+    """For templates that know thinking: passed on to them. None: as the model was published, else theirs."""
 
     packing: bool = False
     """Fill sequences of cutoff_len with whole examples; each attends to itself alone, so the loss is the same."""
