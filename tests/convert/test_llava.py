@@ -74,7 +74,7 @@ def _by_hand(language: Path, tower: Path, ids: torch.Tensor, pixels: torch.Tenso
     return model(inputs_embeds=embeds).logits
 
 
-def _require_same(joined: Path, language: Path, tower: Path) -> None:
+def _assert_same(joined: Path, language: Path, tower: Path) -> None:
     model, processor = load(joined, dtype="float64", device="cpu")
     assert isinstance(model, LlavaForConditionalGeneration)
     inputs = processor(text="What is in the picture? <image> There", images=PICTURE, return_tensors="pt")
@@ -102,7 +102,7 @@ def test_both_adapters_and_the_projector_are_merged(language: str, tower: str, t
     said = convert_pth(PthRequest(pth, tmp_path / "joined"))
 
     assert "+ its adapter" in said and "tunesmith chat" in said
-    _require_same(
+    _assert_same(
         tmp_path / "joined",
         with_lora_by_hand(speaking, lora, tmp_path / "llm_by_hand"),
         with_lora_by_hand(seeing, tower_lora, tmp_path / "clip_by_hand"),
@@ -125,7 +125,7 @@ def test_xtuners_own_folder_gives_the_same_as_its_checkpoint(tmp_path: Path) -> 
     assert sorted(place.name for place in parts.iterdir()) == ["llm_adapter", "projector", "visual_encoder_adapter"]
     convert_llava_folder(parts, BaseModels(str(speaking), str(seeing)), tmp_path / "joined")
 
-    _require_same(
+    _assert_same(
         tmp_path / "joined",
         with_lora_by_hand(speaking, lora, tmp_path / "llm_by_hand"),
         with_lora_by_hand(seeing, tower_lora, tmp_path / "clip_by_hand"),
@@ -145,7 +145,7 @@ def test_a_language_model_and_a_tower_trained_in_full(tmp_path: Path) -> None:
     pth = write_pth(tmp_path / "iter_1.pth", state, config=config)
     convert_pth(PthRequest(pth, tmp_path / "parts", keeps_parts=True))
     convert_llava_folder(tmp_path / "parts", BaseModels("unused", "unused"), tmp_path / "joined")
-    _require_same(tmp_path / "joined", *_in_full(speaking, seeing, tmp_path))
+    _assert_same(tmp_path / "joined", *_in_full(speaking, seeing, tmp_path))
 
 
 def _in_full(speaking: Path, seeing: Path, place: Path) -> tuple[Path, Path]:
@@ -170,7 +170,7 @@ def test_the_first_stage_trained_the_projector_alone(tmp_path: Path) -> None:
         convert_pth(PthRequest(pth, tmp_path / "joined"))
     request = PthRequest(pth, tmp_path / "joined", language_model=str(speaking), vision_tower=str(seeing))
     assert "adapter" not in convert_pth(request)
-    _require_same(tmp_path / "joined", speaking, seeing)
+    _assert_same(tmp_path / "joined", speaking, seeing)
     assert not [place for place in tmp_path.iterdir() if place.name.startswith(".")]
 
 
