@@ -9,6 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 if "TUNESMITH_CACHE" not in os.environ:
     os.environ["TUNESMITH_CACHE"] = tempfile.mkdtemp(prefix="tunesmith-cache-")
