@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +21,14 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from tests.tiny import tiny_folder  # noqa: E402
 from tests.tiny.qwen import SPECIAL_TOKENS, qwen2_tokenizer  # noqa: E402
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoProcessor,
+    AutoTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from tunesmith.chat.bundled import load_bundled  # noqa: E402
 
@@ -63,6 +71,43 @@ def build_text_model(folder: Path, *, tokenizer: Any) -> Path:
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def build_preference_vision_model(folder: Path, *, tokenizer: Any) -> Path:
+    """A Qwen2.5-VL of 92M parameters whose tower costs as much a picture as its language model, as in the 3B one.
+
+    Four layers of 512 over 151,936 tokens tied; a tower of four layers of 256, which sees four patches for each token.
+    """
+    tiny_folder("qwen2_5_vl", folder)
+    config = json.loads((folder / "config.json").read_text())
+    text = {"vocab_size": VOCABULARY, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4}
+    text |= {"num_attention_heads": 8, "num_key_value_heads": 2, "max_position_embeddings": 32768}
+    text |= {"rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}}
+    vision = {"depth": 4, "hidden_size": 256, "intermediate_size": 680, "num_heads": 8, "out_hidden_size": 512}
+    vision |= {"fullatt_block_indexes": [3], "window_size": 112}
+    config["text_config"] = {**config["text_config"], **text}
+    config["text_config"].pop("layer_types", None)
+    config["vision_config"] = {**config["vision_config"], **vision}
+    config["tie_word_embeddings"] = True
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer = _with_vision_template(tokenizer, like=processor.tokenizer)
+    processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 4096 * 4096}
+    vision_ids = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+    vision_ids |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+    config |= {key: tokenizer.convert_tokens_to_ids(token) for key, token in vision_ids.items()}
+    config["text_config"]["eos_token_id"] = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config))
+    for file in folder.iterdir():
+        file.unlink()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _with_vision_template(tokenizer: Any, *, like: Any) -> Any:
+    tokenizer.chat_template = like.chat_template
+    return tokenizer
 
 
 def build_vision_model(folder: Path) -> Path:
@@ -129,6 +174,43 @@ def write_image_rows(
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }
     return register(folder, name, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class PairSizes:
+    """Words of the question and of either answer; the side of a square picture in pixels, None for text alone."""
+
+    question: int
+    answer: int
+    picture: int | None = None
+
+
+def write_pairs(folder: Path, sizes: PairSizes, *, num_rows: int, name: str = "pairs") -> Path:
+    """Preference pairs in the sharegpt form; lengths vary by a quarter around `sizes`."""
+    random = Random(11)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = [_pair(random, sizes, number) for number in range(num_rows)]
+    if sizes.picture is not None:
+        for number, row in enumerate(rows):
+            row["images"] = [f"images/{number}.jpg"]
+            _draw((sizes.picture, sizes.picture), seed=number).save(folder / row["images"][0], quality=90)
+    (folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
+    columns |= {"images": "images"} if sizes.picture is not None else {}
+    entry = {"file_name": f"{name}.json", "formatting": "sharegpt", "ranking": True, "columns": columns}
+    return register(folder, name, entry)
+
+
+def _pair(random: Random, sizes: PairSizes, number: int) -> dict[str, Any]:
+    def about(words: int) -> str:
+        return _words(random, max(words * 3 // 4, 1), words * 5 // 4)
+
+    marker = "<image>" if sizes.picture is not None else ""
+    return {
+        "conversations": [{"from": "human", "value": f"{marker}{number}: {about(sizes.question)}?"}],
+        "chosen": {"from": "gpt", "value": f"{about(sizes.answer)}."},
+        "rejected": {"from": "gpt", "value": f"{about(sizes.answer)}!"},
+    }
 
 
 def register(folder: Path, name: str, entry: dict[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""One supervised LoRA training, told to Tunesmith, to LLaMA-Factory and to TRL alike."""
+"""One LoRA training, supervised or of preferences, told to Tunesmith, to LLaMA-Factory and to TRL alike."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from typing import Any, Literal
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.measure import Measured, losses_in, measure
 
-Tool = Literal["tunesmith", "tunesmith packed", "llamafactory", "trl", "trl packed"]
+Tool = Literal[
+    "tunesmith", "tunesmith packed", "tunesmith apart", "llamafactory", "trl", "trl packed", "trl precomputed"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is trained: LoRA of rank 8 on every linear layer, float32, constant learning rate, logged every step."""
+    """What is trained: LoRA of rank 8 on every linear layer, float32, constant learning rate, logged every step.
+
+    shared: further keys of every tool; extra: those of one tool
+    """
 
     model: Path
     data: Path
@@ -29,13 +34,15 @@ class Task:
     accumulation: int = 2
     cutoff_len: int = 1024
     template: str = "qwen"
+    stage: Literal["sft", "dpo"] = "sft"
+    shared: dict[str, Any] = field(default_factory=dict)
     extra: dict[Tool, dict[str, Any]] = field(default_factory=dict)
 
     def settings(self, tool: Tool, output: Path) -> dict[str, Any]:
         """The YAML keys that Tunesmith and LLaMA-Factory share."""
         return {
             "model_name_or_path": str(self.model),
-            "stage": "sft",
+            "stage": self.stage,
             "do_train": True,
             "finetuning_type": "lora",
             "lora_rank": 8,
@@ -60,6 +67,7 @@ class Task:
             "use_cpu": True,
             "disable_gradient_checkpointing": True,
             "seed": 42,
+            **self.shared,
             **self.extra.get(tool, {}),
         }
 
@@ -116,7 +124,8 @@ def _llamafactory(tool: Tool, task: Task, output: Path) -> Result:
 def _trl(tool: Tool, task: Task, output: Path) -> Result:
     lines = output / "steps.jsonl"
     order = {**task.settings(tool, output / "run"), "steps_file": str(lines), "packing": tool == "trl packed"}
-    script = Path(__file__).with_name("trl_sft.py")
+    order["precompute"] = tool == "trl precomputed"
+    script = Path(__file__).with_name(f"trl_{task.stage}.py")
     measured = measure(
         [python_of("trl"), script, _write(output / "run.json", order)],
         folder=output,

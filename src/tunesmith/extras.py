@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "swanlab": "trackers",
     "tensorboard": "trackers",
     "trackio": "trackers",
+    "trl": "grpo",
     "vllm": "vllm",
     "wandb": "trackers",
 }

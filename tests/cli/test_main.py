@@ -48,7 +48,7 @@ def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "lerning_rate=1"], "error: command line: unknown key lerning_rate; did you mean learning_rate?"),
         (["train", "lora_rank=x"], "error: command line: lora_rank is 'x'; expected a whole number above 0"),
         (["train"], "error: model_name_or_path is missing; add a line like `model_name_or_path: "),
-        (["train", "stage=dpo"], "error: command line: stage=dpo is not supported yet; use sft"),
+        (["train", "stage=ppo"], "error: command line: stage=ppo is not supported yet; "),
         *([[verb], f"error: tunesmith {verb} is not supported yet; {LATER_VERBS[verb]}"] for verb in LATER_VERBS),
     ],
 )
@@ -97,7 +97,7 @@ HEAVY = ("torch", "transformers", "pydantic", "datasets", "numpy", "PIL")
     [
         *([["--help"], 0], [["version"], 0], [["trian"], 2], [["webui"], 2]),
         *([[verb, "--help"], 0] for verb in VERBS),
-        *([["train", word], 2] for word in ("missing.yaml", "lerning_rate=1", "lora_rank=x", "bf16=1", "stage=dpo")),
+        *([["train", word], 2] for word in ("missing.yaml", "lerning_rate=1", "lora_rank=x", "bf16=1", "stage=ppo")),
         *([["chat", word], 2] for word in ("missing.yaml", "temprature=1", "top_p=2", "template=qwen")),
         *([["export", word], 2] for word in ("missing.yaml", "exprt_dir=a", "export_size=0", "export_dir=a")),
         *([["data", "preview", word], 2] for word in ("missing.yaml", "cutof_len=1", "cutoff_len=0", "--limit=0")),

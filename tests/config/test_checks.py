@@ -52,6 +52,7 @@ def test_the_least_that_trains() -> None:
         ("projector_learning_rate=0", "that part is frozen; add freeze_multi_modal_projector: false"),
         ("sample_steps=5", "there is nothing to ask; add sample_prompts"),
         ("streaming=true", "streaming: nobody counts the rows of a stream; say with max_steps when training ends"),
+        ("streaming=true max_steps=9 stage=kto", "streaming: stage kto compares each answer with another row's"),
         ("streaming=true max_steps=9 val_size=0.1", "not known with streaming; give a whole number of rows"),
         ("mix_strategy=interleave_over interleave_probs=0.7,x", "is 0.7,x; expected numbers above 0, like 0.7,0.3"),
         ("mix_strategy=interleave_over interleave_probs=1,0", "is 1,0; expected numbers above 0, like 0.7,0.3"),
@@ -133,6 +134,13 @@ def test_settings_beside_others_that_decide_are_noted() -> None:
         "batch_tokens: longer examples (up to cutoff_len 2048) make a micro-batch each"
     ]
     assert list(notes(_values(["streaming=true", "buffer_size=9", "group_by_length=true"]))) == []
+
+
+def test_a_document_is_learned_whole_whatever_is_said_of_answers() -> None:
+    assert list(notes(_values(["stage=pt", "mask_history=true", "train_on_prompt=true", "group_by_length=true"]))) == [
+        "mask_history: it has no effect with stage pt; all text of a document is in the loss",
+        "train_on_prompt: it has no effect with stage pt; all text of a document is in the loss",
+    ]
 
 
 def test_settings_of_another_method_are_noted() -> None:

@@ -99,10 +99,10 @@ def test_wrong_values_are_all_named_with_what_is_expected() -> None:
     [
         ("use_galore: true", "run.yaml, line 1: use_galore=true is not supported yet; "),
         ("deepspeed: ds_z3.json", "run.yaml, line 1: deepspeed=ds_z3.json is not supported yet; "),
-        ("stage: dpo", "run.yaml, line 1: stage=dpo is not supported yet; use sft"),
+        ("stage: ppo", "run.yaml, line 1: stage=ppo is not supported yet; use grpo"),
         ("infer_backend: vllm", "run.yaml, line 1: infer_backend=vllm is not supported yet; use huggingface"),
         ("do_predict: true", "run.yaml, line 1: do_predict=true is not supported yet; "),
-        ("pref_loss: simpo", "run.yaml, line 1: pref_loss=simpo is not supported yet; "),
+        ("reward_model_type: api", "run.yaml, line 1: reward_model_type=api is not supported yet; "),
     ],
 )
 def test_a_part_that_is_not_there_is_refused_when_used(yaml: str, message: str) -> None:

@@ -21,6 +21,7 @@ from tests.data.conversations import build_encoder, picture
 from tunesmith.chat.message import Media
 from tunesmith.config.data import DataSettings
 from tunesmith.config.settings import Settings
+from tunesmith.config.training import TrainingSettings
 from tunesmith.data.cache.cached_example import CachedExample
 from tunesmith.data.cache.encodings import EncodingCache, list_caches, open_cache, row_key
 from tunesmith.data.encoding.encode import Encoder
@@ -118,6 +119,74 @@ def test_cached_rows_are_the_same(tmp_path: Path, preprocessor_of: PreprocessorO
     assert_same(without, second)
     different = {outcome.encoded.input_ids.tobytes() for outcome in without if outcome.encoded is not None}
     assert [info.num_rows for info in list_caches()] == [len(different)]
+
+
+def opened_for(stage: str, path: Path) -> tuple[Dataset, ...]:
+    data = DataSettings(media_dir=str(path.parent))
+    return open_datasets([str(path)], Settings(data=data, training=TrainingSettings(stage=stage)))
+
+
+def preference(prompt: str, chosen: str, rejected: str, **columns: Any) -> dict[str, Any]:
+    return {"instruction": prompt, "chosen": chosen, "rejected": rejected, **columns}
+
+
+def test_cached_pairs_are_the_same(tmp_path: Path, preprocessor_of: PreprocessorOf) -> None:
+    for name, size in (("a.png", 56), ("b.png", 112)):
+        write_picture(tmp_path / name, size, size)
+    rows = [
+        preference("<image><image>which?", "the first", "the second", images=["a.png", "b.png"]),
+        preference("<image>" + "long " * 100, "short", "sh", images=["b.png"]),
+        preference("What?", "c " * 200, "no"),
+        preference("<image>what?", "c", "n", images=["missing.png"]),
+    ]
+    datasets = opened_for("dpo", write_rows(tmp_path / "rows.jsonl", rows))
+    encoder = build_encoder(preprocessor_of("qwen2_5_vl"), "pairs", cutoff_len=150)
+    fresh = all_outcomes(Examples(datasets, encoder, cache_for(encoder)), datasets[0])
+    recalled = all_outcomes(Examples(datasets, encoder, cache_for(encoder)), datasets[0])
+    assert_same(fresh, recalled)
+    assert [outcome.problem is None for outcome in recalled] == [True, True, True, False]
+    for ours, theirs in zip(fresh[:3], recalled[:3], strict=True):
+        assert ours.encoded is not None and theirs.encoded is not None
+        assert ours.encoded.branches == theirs.encoded.branches != ()
+    assert recalled[0].encoded is not None
+    assert recalled[0].encoded.media == tuple(Media("image", str(tmp_path / name)) for name in ("a.png", "b.png"))
+
+
+def test_a_pair_keeps_the_media_of_the_turns_that_are_left(tmp_path: Path, preprocessor_of: PreprocessorOf) -> None:
+    for name, size in (("a.png", 56), ("b.png", 112)):
+        write_picture(tmp_path / name, size, size)
+    turns = [
+        {"from": "human", "value": "<image>" + "1? " * 20},
+        {"from": "gpt", "value": "one"},
+        {"from": "human", "value": "<image>2?"},
+    ]
+    answers = {"chosen": {"from": "gpt", "value": "two"}, "rejected": {"from": "gpt", "value": "too"}}
+    row = {"conversations": turns, **answers, "images": ["a.png", "b.png"]}
+    datasets = opened_for("dpo", write_rows(tmp_path / "rows.jsonl", [row]))
+    encoder = build_encoder(preprocessor_of("qwen2_5_vl"), "pairs", cutoff_len=90)
+    for cache in (None, cache_for(encoder), cache_for(encoder)):
+        (outcome,) = all_outcomes(Examples(datasets, encoder, cache), datasets[0])
+        assert outcome.cut == "turns cut: 1 of 2 exchanges cut"
+        assert outcome.encoded is not None and outcome.encoded.media == (Media("image", str(tmp_path / "b.png")),)
+        assert outcome.encoded.num_media_tokens == 16
+
+
+def test_cached_verdicts_depend_on_the_row_before(tmp_path: Path, preprocessor_of: PreprocessorOf) -> None:
+    def judged(prompt: str, answer: str, label: bool) -> dict[str, Any]:
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        return {"messages": messages, "label": label}
+
+    encoder = build_encoder(preprocessor_of("qwen2"), "verdicts")
+    own = judged("a?", "own", True)
+    keys = []
+    for name, others in (("x", [judged("b?", "other", False)]), ("y", [judged("c?", "another", False)])):
+        datasets = opened_for("kto", write_rows(tmp_path / f"{name}.jsonl", [own, *others]))
+        examples = Examples(datasets, encoder, cache_for(encoder))
+        first, second = all_outcomes(examples, datasets[0])
+        assert first.encoded is not None and second.encoded is not None
+        assert (first.encoded.verdict, second.encoded.verdict) == (True, False)
+        keys.append(examples.key(first.ref))
+    assert keys[0] != keys[1]
 
 
 def _mark(cache: EncodingCache, dataset: Dataset, outcome: Outcome) -> None:

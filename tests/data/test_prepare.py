@@ -68,7 +68,7 @@ def test_every_row_is_accounted_for(tmp_path: Path, qwen2: Preprocessor) -> None
     prepared = prepare(qwen2, dataset, on_bad_row="skip", cutoff_len=60)
 
     assert rows_of(prepared.train) == [0, 1, 2, 3, 4]
-    assert [length > 0 for length in prepared.first.parts[0].lengths.values()] == [True, True, False, False, True]
+    assert [bool(lengths) for lengths in prepared.first.parts[0].lengths.values()] == [True, True, False, False, True]
     assert (prepared.held_out, prepared.first.complete) == (None, True)
     (counts,) = prepared.report.datasets
     assert (counts.rows_read, counts.rows_kept, counts.cut, counts.dropped, counts.skipped) == (5, 3, 1, 0, 2)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from tests.train.runs import assert_same_run, run, run_settings, write_rows
+from tests.invariants.killed_runs import copy_until, lines_of, start, wait_for
+from tests.train.runs import assert_same_run, run, run_settings, write_documents, write_rows
 
 STEPS = 9  # 10 rows in batches of 2 by 2: three steps an epoch, the last with one micro-batch
 
@@ -29,6 +23,9 @@ WAYS = {
     "stream of packs": {"streaming": True, "packing": True, "cutoff_len": 80, "max_steps": STEPS},
     "mixture": {"mix_strategy": "interleave_over", "interleave_probs": "0.5,0.3,0.2"},
     "stream of a mixture": {"streaming": True, "mix_strategy": "interleave_once", "max_steps": STEPS},
+    "documents": {"stage": "pt", "cutoff_len": 64, "per_device_train_batch_size": 3, "dataloader_num_workers": 1},
+    "documents of similar length": {"stage": "pt", "cutoff_len": 40, "group_by_length": True},
+    "stream of documents": {"stage": "pt", "cutoff_len": 64, "streaming": True, "max_steps": STEPS},
 }
 """Ways to make batches of rows, other than two rows after two in a shuffled epoch."""
 
@@ -44,7 +41,8 @@ def prepare(kind, tuning, tmp_path, request, **changes):
 
 def prepare_way(way, tmp_path, request):
     """Settings of a finished run that makes its batches in one of WAYS, logging and saving every step."""
-    datasets = [write_rows(tmp_path, name=f"rows-{number}.json", count=10 - number) for number in range(3)]
+    write = write_documents if "documents" in way else write_rows
+    datasets = [write(tmp_path, name=f"rows-{number}.json", count=10 - number) for number in range(3)]
     dataset = ",".join(map(str, datasets)) if "mixture" in way else str(datasets[0])
     model = request.getfixturevalue("qwen2_folder")
     changes = {"logging_steps": 1, "save_steps": 1, "gradient_accumulation_steps": 1} | WAYS[way]
@@ -60,7 +58,7 @@ def test_every_checkpoint_continues_exactly(kind, tuning, tmp_path, request):
     settings = prepare(kind, tuning, tmp_path, request, val_size=0.0, save_steps=2)
     for step in (2, 4):
         resumed = tmp_path / f"from-{step}"
-        _copy_until(tmp_path / "whole", resumed, step)
+        copy_until(tmp_path / "whole", resumed, step)
         torch.manual_seed(step)  # whatever state the process is in must not matter
         run(settings, output_dir=str(resumed), resume_from_checkpoint=True)
         assert_same_run(tmp_path / "whole", resumed)
@@ -70,48 +68,10 @@ def test_every_checkpoint_continues_exactly(kind, tuning, tmp_path, request):
 def test_whatever_makes_the_batches_goes_on_at_the_very_next_row(way, tmp_path, request):
     settings = prepare_way(way, tmp_path, request)
     resumed = tmp_path / "resumed"
-    _copy_until(tmp_path / "whole", resumed, 4)
+    copy_until(tmp_path / "whole", resumed, 4)
     run(settings, output_dir=str(resumed), resume_from_checkpoint=True)
     assert_same_run(tmp_path / "whole", resumed)
     assert (resumed / "data_report.json").read_text() == (tmp_path / "whole" / "data_report.json").read_text()
-
-
-def _copy_until(whole: Path, resumed: Path, step: int) -> None:
-    """What would be there had the run been killed some time after `step`, in the middle of a line and of a save."""
-    shutil.copytree(whole, resumed)
-    for checkpoint in (resumed / "checkpoints").iterdir():
-        if int(checkpoint.name.removeprefix("step-")) > step:
-            shutil.rmtree(checkpoint)
-    for final in [*resumed.glob("*.safetensors"), resumed / "training_loss.png"]:
-        final.unlink()
-    (resumed / "checkpoints" / f".writing-step-{step + 2}").mkdir()
-    with (resumed / "metrics.jsonl").open("a", encoding="utf-8") as lines:
-        lines.write('{"step": 99, "lo')
-
-
-def start(settings: dict, folder: Path) -> subprocess.Popen:
-    """The run as a user starts it, in a process of its own."""
-    file = folder.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump({**settings, "output_dir": str(folder)}), encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-m", "tunesmith", "train", str(file)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )
-
-
-def wait_for(condition, process, timeout_s=120.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline, "the run did not get there"
-        time.sleep(0.0005)
-
-
-def lines_of(folder: Path) -> int:
-    metrics = folder / "metrics.jsonl"
-    return metrics.read_text(encoding="utf-8").count("\n") if metrics.exists() else 0
 
 
 @pytest.mark.slow
@@ -141,7 +101,7 @@ def test_killed_anywhere_and_resumed(kind, tuning, during_save, tmp_path, reques
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["packs", "stream of a mixture"])
+@pytest.mark.parametrize("way", ["packs", "stream of a mixture", "documents"])
 def test_batches_of_every_way_survive_a_kill(way, tmp_path, request):
     settings = prepare_way(way, tmp_path, request)
     killed = tmp_path / "killed"

@@ -1,4 +1,4 @@
-"""Tiny models of many architectures from their configs alone, and two samples of text to try packing with."""
+"""Tiny models of many architectures from their configs alone, and samples of text to try packing with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from tunesmith.models.packing.positions import restarting_positions
 from tunesmith.models.packing.proof import Trial
 from tunesmith.models.quiet import quiet_transformers
 
@@ -72,4 +73,21 @@ def text_trial(first: int = 21, second: int = 33) -> Trial:
         },
         padded={"input_ids": rows, "attention_mask": mask},
         alone=tuple({"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in samples),
+    )
+
+
+def text_tree_trial(beginning: int = 17, answers: tuple[int, int] = (9, 13)) -> Trial:
+    """One sample of random ids with two answers."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(2, 96, (1, beginning + sum(answers)), generator=generator)
+    first, second = torch.split(ids[:, beginning:], list(answers), dim=1)
+    rows = [torch.cat([ids[:, :beginning], answer], dim=1) for answer in (first, second)]
+    longest = max(row.shape[1] for row in rows)
+    padded = torch.cat([functional.pad(row, (0, longest - row.shape[1])) for row in rows])
+    return Trial(
+        lengths=(ids.shape[1],),
+        packed={"input_ids": ids, "position_ids": restarting_positions((ids.shape[1],), (answers,))},
+        padded={"input_ids": padded, "attention_mask": (padded > 0).long()},
+        alone=tuple({"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows),
+        branches=(answers,),
     )

@@ -20,7 +20,8 @@ def write_data(folder: Path) -> None:
     """`data/` as LLaMA-Factory, LLaVA and MiniCPM-V lay it out, in `folder`, which is where the run starts."""
     data = folder / "data"
     _write_media(data / "media")
-    for name, rows in {**_text_files(), **_media_files(), **_llava_files(), **_minicpm_files()}.items():
+    files = {**_text_files(), **_preference_files(), **_media_files(), **_llava_files(), **_minicpm_files()}
+    for name, rows in files.items():
         file = data / name
         file.parent.mkdir(parents=True, exist_ok=True)
         lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -52,6 +53,27 @@ def _text_files() -> dict[str, list[Row]]:
     return {
         **dict.fromkeys(("identity.json", "alpaca_en_demo.json", "alpaca_zh_demo.json", "alpaca.json"), alpaca),
         **dict.fromkeys(("train.jsonl", "identity.jsonl"), messages),
+    }
+
+
+def _preference_files() -> dict[str, list[Row]]:
+    """Documents, pairs, and answers with a verdict."""
+    pairs = [{"prompt": f"Count to {n}.", "chosen": f"{n} it is.", "rejected": "No."} for n in range(12)]
+    seen = {
+        "conversations": [{"from": "human", "value": "<image>What colour is it?"}],
+        "chosen": {"from": "gpt", "value": "Red."},
+        "rejected": {"from": "gpt", "value": "It is a blue whale."},
+        "images": ["media/1.jpg"],
+    }
+    verdicts = [{"messages": _turns(f"Count to {n}.", f"{n} it is."), "kto_tag": n % 2 == 0} for n in range(12)]
+    documents = [{"text": "A river carries what it can hold. " * n} for n in range(1, 13)]
+    questions = [{"prompt": f"How much is {n} and 1?", "solution": f"{n + 1}"} for n in range(12)]
+    return {
+        "questions.jsonl": questions,
+        "pairs.jsonl": pairs,
+        "rlhf_v.json": [seen] * 6,
+        "verdicts.jsonl": verdicts,
+        "documents.jsonl": documents,
     }
 
 
@@ -118,4 +140,10 @@ def _catalog() -> dict[str, Row]:
             "columns": {"messages": "messages", **{column: column for column in columns}},
             "tags": _OPENAI_TAGS,
         }
+    entries["rlhf_v"] = {
+        "file_name": "rlhf_v.json",
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "images": "images"},
+    }
     return entries

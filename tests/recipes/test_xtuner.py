@@ -63,6 +63,23 @@ def test_words_of_a_name(name: str, recipe: str, changes: dict[str, str]) -> Non
     assert reading.changes.items() >= changes.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe", "changes"),
+    [
+        ("internlm2_chat_1_8b_dpo_full", "text_dpo", {"finetuning_type": "full", "learning_rate": "5.0e-7"}),
+        ("internlm2_chat_7b_orpo_qlora_varlenattn_ultrafeedback_e5", "text_orpo", {"quantization_bit": "4"}),
+        ("llama2_7b_full_custom_pretrain_e1", "text_pretrain", {"num_train_epochs": "1"}),
+        ("mistral_7b_qlora_skypile_pretrain_e1", "text_pretrain", {"finetuning_type": "lora", "quantization_bit": "4"}),
+    ],
+)
+def test_names_of_other_stages(name: str, recipe: str, changes: dict[str, str]) -> None:
+    reading = read_name(name)
+    assert reading is not None
+    assert reading.recipe == recipe
+    assert reading.changes.items() >= changes.items()
+    assert "template" not in reading.changes
+
+
 def test_rows_that_cannot_be_read_as_they_are_keep_the_recipe_s_file() -> None:
     reading = read_name("internlm2_7b_qlora_colorist_e5")
     assert reading is not None

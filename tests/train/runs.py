@@ -38,6 +38,14 @@ def write_rows(folder: Path, *, count: int = 10, images: bool = False, name: str
     return file
 
 
+def write_documents(folder: Path, *, count: int = 10, name: str = "documents.json") -> Path:
+    """A JSON file of `count` documents, from a sentence to several hundred tokens."""
+    texts = [f"Chapter {index}. " + f"And {index} follows {index - 1}. " * (index * index) for index in range(count)]
+    file = folder / name
+    file.write_text(json.dumps([{"text": text} for text in texts]), encoding="utf-8")
+    return file
+
+
 def run_settings(model: Path, rows: Path | str, output: Path, **changes: Any) -> dict[str, Any]:
     """Flat settings of a run of a few steps on the CPU, with dropout, so that randomness matters."""
     return {

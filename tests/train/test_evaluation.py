@@ -20,14 +20,14 @@ def test_loss_and_accuracy_are_means_over_all_supervised_tokens(kind):
     apart = evaluate(stepper.forward, [make_batch(rows[:1]), make_batch(rows[1:3]), make_batch(rows[3:])])
     assert together.supervised_tokens == apart.supervised_tokens
     assert apart.loss == pytest.approx(together.loss, rel=1e-10)
-    assert apart.accuracy == together.accuracy
+    assert apart.metrics == together.metrics
 
     batch = make_batch(rows)
     logits = tiny_model(kind).eval()(**batch.inputs).logits[:, :-1]
     chosen = batch.labels[:, 1:] != -100
     expected = torch.nn.functional.cross_entropy(logits[chosen], batch.labels[:, 1:][chosen])
     assert together.loss == pytest.approx(expected.item(), rel=1e-10)
-    assert together.accuracy == (logits.argmax(-1) == batch.labels[:, 1:])[chosen].double().mean().item()
+    assert together.metrics["accuracy"] == (logits.argmax(-1) == batch.labels[:, 1:])[chosen].double().mean().item()
 
 
 def test_training_goes_on_as_if_there_had_been_no_evaluation():

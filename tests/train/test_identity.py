@@ -65,3 +65,16 @@ def test_the_models_fingerprint_sees_names_sizes_and_both_ends(tmp_path):
         file.write_bytes(content)
         seen.add(fingerprint_files([file]))
     assert len(seen) == 4
+
+
+def test_a_stage_adds_what_it_compares_with_and_sft_stays_as_it_was_before_there_were_others():
+    assert "stage" not in identity()
+    own, other = (
+        run_identity(load_settings_from({"stage": "dpo"}), data="d", model="m", reference=name) for name in ("a", "b")
+    )
+    with pytest.raises(RunError, match=r"ref_model's files \(a in the checkpoint, b now\)"):
+        require_same_identity(own, other)
+    with pytest.raises(RunError, match=r"share_prefix \(True in the checkpoint, False now\)"):
+        require_same_identity(identity(stage="dpo"), identity(stage="dpo", share_prefix=False))
+    with pytest.raises(RunError, match=r"stage \(dpo in the checkpoint, orpo now\)"):
+        require_same_identity(identity(stage="dpo"), identity(stage="orpo"))

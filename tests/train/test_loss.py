@@ -182,7 +182,7 @@ def test_without_gradient_only_the_value_is_computed():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(0.7), LogitTransform(0.7, softcap=1.5)])
 def test_a_frozen_head_goes_through_the_vocabulary_block_by_block(transform, bias, block_tokens, monkeypatch):
-    monkeypatch.setattr("tunesmith.train.objectives.frozen_cross_entropy._BLOCK_TOKENS", block_tokens)
+    monkeypatch.setattr("tunesmith.train.objectives.online_softmax._BLOCK_TOKENS", block_tokens)
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 250, bias=bias, dtype=torch.float64)
     hidden = torch.randn(2, 30, 4, dtype=torch.float64, requires_grad=True) * 5

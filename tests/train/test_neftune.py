@@ -34,6 +34,17 @@ def test_samples_of_one_sequence_get_the_noise_of_their_own_length():
         assert 0.98 * bound < part.abs().max() <= bound * 1.001
 
 
+def test_an_answer_gets_the_noise_of_the_row_it_would_be():
+    torch.manual_seed(0)
+    embedding = torch.nn.Embedding(50, 64)
+    ids = torch.randint(0, 50, (1, 1000))
+    with noisy_embeddings(embedding, alpha=5.0), samples_apart((1000,), ((300, 600),)):
+        noise = embedding(ids) - torch.nn.functional.embedding(ids, embedding.weight)
+    for part, length in ((noise[:, :400], 400), (noise[:, 400:], 700)):
+        bound = 5.0 / math.sqrt(length * 64)
+        assert 0.98 * bound < part.abs().max() <= bound * 1.001
+
+
 def test_without_alpha_and_afterwards_there_is_none():
     embedding = torch.nn.Embedding(5, 4)
     ids = torch.tensor([[1, 2]])

@@ -20,7 +20,7 @@ STATUS = StepStatus(loss=1.25, learning_rate=1e-4, tokens_per_s=1234.5, data_wai
 
 def test_a_training_line_in_words():
     assert describe_line(LINE, total="40") == "step 20/40  epoch 0.50  loss 1.2500  lr 1.00e-04  1,234 tok/s"
-    assert "no supervised token" in describe_line({**LINE, "loss": None})
+    assert "nothing in the loss" in describe_line({**LINE, "loss": None})
     assert describe_line({**LINE, "data_wait_s": 1.5}).endswith("1,234 tok/s  waited 1,500 ms for data")
 
 

@@ -8,6 +8,7 @@ from tests.train.places import place, place_of_epochs
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import UsageError
 from tunesmith.train.best import gives_up, require_known_metric, take_in
+from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.steps.evaluation import Evaluation
 from tunesmith.train.steps.plan import EpochSize, plan_steps
@@ -67,7 +68,7 @@ def gains(values, **settings):
     better = []
     for step, (loss, accuracy) in enumerate(values, start=1):
         state.place = place(step)
-        better.append(take_in(Evaluation(loss, accuracy, 1), state, training))
+        better.append(take_in(Evaluation(loss, "token", 1, 1, {"accuracy": accuracy}), state, training))
     return better, state, gives_up(state, training)
 
 
@@ -89,4 +90,6 @@ def test_early_stopping_waits_for_so_many_evaluations_without_a_gain():
 
 def test_a_metric_nobody_measures_is_refused():
     with pytest.raises(UsageError, match="metric_for_best_model: rouge is not measured; choose eval_loss or"):
-        require_known_metric(TrainingSettings(metric_for_best_model="rouge"))
+        require_known_metric(TrainingSettings(metric_for_best_model="rouge"), SupervisedObjective(chunk_tokens=8))
+    for name in ("loss", "eval_perplexity", "eval_accuracy"):
+        require_known_metric(TrainingSettings(metric_for_best_model=name), SupervisedObjective(chunk_tokens=8))

@@ -6,7 +6,7 @@ Knows nothing of files, templates or tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 MediaKind = Literal["image", "video", "audio"]
@@ -84,14 +84,27 @@ class RowSource:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One training example: messages in order, and the tools its assistant may call (JSON schemas)."""
+    """One training example: messages in order, and the tools its assistant may call (JSON schemas).
+
+    other_answer: what might stand in place of the last message: the rejected answer of a pair whose chosen one the last
+                  message is; for a judged answer (KTO) that of another row
+    verdict:      whether the last message was marked good; None where nobody has judged it
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
     source: RowSource = field(default_factory=lambda: RowSource("<memory>", 0))
+    other_answer: Message | None = None
+    verdict: bool | None = None
+
+    @property
+    def with_other_answer(self) -> Conversation:
+        """The conversation that ends with the other answer, which it must have."""
+        assert self.other_answer is not None
+        return replace(self, messages=(*self.messages[:-1], self.other_answer), other_answer=None)
 
     def media(self) -> Iterator[Media]:
-        """Every media part, in the order of the messages."""
+        """Every media part, in the order of the messages; those of the other answer left out."""
         for message in self.messages:
             for part in message.parts:
                 if isinstance(part, Media):

@@ -71,8 +71,10 @@ def _naming_problems(
 
 
 def _pieces(rows: Iterator[PreviewedRow | RowProblem], *, form: str, color: bool) -> Iterator[str]:
-    from tunesmith.data.report.preview import PreviewedRow, to_json_line, to_text
+    from tunesmith.data.report.preview import PreviewedRow
+    from tunesmith.data.report.preview_json import to_json_line
     from tunesmith.data.report.preview_page import write_page
+    from tunesmith.data.report.preview_text import to_text
 
     if form == "html":
         yield from write_page(rows)

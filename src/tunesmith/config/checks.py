@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from tunesmith import env
 from tunesmith.config.fields import FIELDS
+from tunesmith.config.grpo_checks import check_grpo, note_grpo
+from tunesmith.config.preference_checks import check_preference, note_preference
 from tunesmith.config.resolve import Values
 from tunesmith.errors import NotSupportedYetError, UsageError
 
@@ -59,6 +61,8 @@ def refuse_several_processes() -> None:
 
 def notes(values: Values) -> Iterator[str]:
     """What was given, is not the default, and has no effect, or another than it seems, beside the other settings."""
+    yield from note_grpo(values)
+    yield from note_preference(values)
     method = values["finetuning_type"]
     beside = {"group_by_length": "packing", "per_device_train_batch_size": "batch_tokens"}
     for key in (key for key in values.given if values[key] != FIELDS[key].default):
@@ -70,6 +74,8 @@ def notes(values: Values) -> Iterator[str]:
             yield f"{key}: it has no effect with {beside[key]}"
         if key == "buffer_size" and not values["streaming"]:
             yield "buffer_size: it has no effect without streaming; all rows are shuffled among each other"
+        if key in {"train_on_prompt", "mask_history"} and values["stage"] == "pt":
+            yield f"{key}: it has no effect with stage pt; all text of a document is in the loss"
         if key in {"double_frame_duration", "packing_maxlen"} and not values["enable_high_fps"]:
             yield f"{key}: it has no effect without enable_high_fps"
         if key == "batch_tokens" and values[key] < values["cutoff_len"]:
@@ -215,9 +221,14 @@ def _micro_batches(values: Values) -> Iterator[str]:
 
 
 def _streaming(values: Values) -> Iterator[str]:
-    """Nobody has counted the rows of a stream."""
+    """Nobody has counted the rows of a stream, or knows the last of them."""
     if not values["streaming"]:
         return
+    if values["stage"] == "kto":
+        yield (
+            f"{values.where('streaming')}: stage kto compares each answer with another row's, which a stream does not "
+            "know; leave streaming out"
+        )
     if 0 < values["val_size"] < 1:
         yield (
             f"{values.where('val_size')}: a share of the rows is not known with streaming; give a whole number of rows"
@@ -238,5 +249,14 @@ _ALWAYS: tuple[Check, ...] = (
     _mixing,
     _micro_batches,
     _streaming,
+    check_preference,
 )
-_WHEN_TRAINING: tuple[Check, ...] = (_nothing_to_do, _warmup, _evaluation, _rates_of_parts, _questions, _end_of_stream)
+_WHEN_TRAINING: tuple[Check, ...] = (
+    _nothing_to_do,
+    _warmup,
+    _evaluation,
+    _rates_of_parts,
+    _questions,
+    _end_of_stream,
+    check_grpo,
+)

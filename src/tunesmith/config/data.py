@@ -23,9 +23,9 @@ class DataSettings(Section):
     template: Annotated[str | None, Optional] = None
     """A bundled chat template's name; None takes the model's own."""
     cutoff_len: int = Field(2048, gt=0)
-    """Longest example in tokens, media included."""
+    """Longest example in tokens, media included; for stage pt longest piece of a document."""
     overlong: Literal["truncate", "drop", "error"] = "truncate"
-    """What happens to a longer example: whole turns are cut, or it is dropped, or the run stops."""
+    """A longer example: whole turns are cut (stage pt: it is split, and nothing lost), or it goes, or the run stops."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """A row that cannot be used: stop before training with all of them listed, or skip and count them."""
     train_on_prompt: bool = False
@@ -41,10 +41,10 @@ class DataSettings(Section):
     enable_thinking: bool | None = None
     """For templates that know thinking: passed on to them. None: as the model was published, else theirs."""
 
-    packing: bool = False
-    """Fill sequences of cutoff_len with whole examples; each attends to itself alone, so the loss is the same."""
+    packing: bool | None = None
+    """Fill sequences of cutoff_len with whole samples, none of which sees another; empty: on for stage pt, else off."""
     neat_packing: bool = False
-    """The same as packing, which never lets examples see each other here."""
+    """The same as packing: true, which never lets samples see each other here."""
     batch_tokens: int | None = Field(None, gt=0)
     """Micro-batches of up to this many tokens instead of per_device_train_batch_size examples."""
     group_by_length: bool = False

@@ -54,8 +54,10 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _kind(types: tuple[Any, ...]) -> str:
-    """Text wins over the rest of a union: its validator turns words into what they mean."""
+    """Text wins over the rest of a union: its validator turns words into what they mean. A flag may be words too."""
     present = [member for member in types if member is not type(None)]
+    if bool in present and all(member is bool or get_origin(member) is Literal for member in present):
+        return "flag"
     if str in present:
         return "text"
     if present == [tuple[str, ...]]:

@@ -16,7 +16,9 @@ TABLE = Path(__file__).with_name("fields.json")
 
 
 class Field(NamedTuple):
-    """One settings field. `above`, `least`, `below` and `most` bound a number; `nullable` fields may be null."""
+    """One settings field. `above`, `least`, `below` and `most` bound a number; `nullable` fields may be null; a flag's
+    choices are words that it may be beside true and false.
+    """
 
     section: str
     kind: Kind
@@ -33,7 +35,8 @@ class Field(NamedTuple):
         """What a value should be, for error messages."""
         noun = _NOUNS[self.kind]
         if self.choices:
-            noun = "one of " + ", ".join(str(choice) for choice in self.choices)
+            choices = ("true", "false", *self.choices) if self.kind == "flag" else self.choices
+            noun = "one of " + ", ".join(str(choice) for choice in choices)
         return noun + "".join(f" {word} {bound:g}" for word, bound in self._bounds() if bound is not None)
 
     def _bounds(self) -> tuple[tuple[str, float | None], ...]:

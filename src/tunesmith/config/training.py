@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from tunesmith.config.section import Names, Optional, Section, none_from_word
+from tunesmith.config.stages import ROWS_OF_STAGE, RowKind, Stage
 
 
 def _bool_or_text(value: Any) -> Any:
@@ -26,8 +27,8 @@ def _one_or_many(value: Any) -> Any:
 class TrainingSettings(Section):
     """The loop: steps, optimiser, schedule, checkpoints."""
 
-    stage: Literal["sft", "pt", "rm", "ppo", "dpo", "kto", "orpo", "simpo", "grpo"] = "sft"
-    """sft; the others come with later parts."""
+    stage: Stage = "sft"
+    """pt, sft, dpo, orpo, simpo, kto, rm or grpo."""
     do_train: bool = True
     """False with do_eval: evaluate the held-out rows and stop."""
     do_eval: bool = False
@@ -137,6 +138,11 @@ class TrainingSettings(Section):
 
     use_cpu: bool = False
     """Stay on the CPU even where a GPU is."""
+
+    @property
+    def rows(self) -> RowKind:
+        """What `stage` learns from. Raises KeyError for ppo, which is refused before."""
+        return ROWS_OF_STAGE[self.stage]
 
 
 class TrackingSettings(Section):

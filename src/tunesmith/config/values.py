@@ -20,12 +20,13 @@ def read_value(given: Given, field: Field) -> Any:
 
     Raises ValueError where it is of the wrong kind or out of bounds. Names and objects are left to their section.
     """
-    if given.text in field.choices:
-        return given.text
+    word = given.value if given.text is None else given.text
+    if word in field.choices and not isinstance(word, bool):
+        return word
     if given.value is None or (field.nullable and isinstance(given.value, str) and given.value.lower() in _NULL):
         return None if field.nullable else field.default
     value = _READERS[field.kind](given)
-    if field.choices and value not in field.choices:
+    if field.choices and field.kind != "flag" and value not in field.choices:
         raise ValueError
     if not _within_bounds(value, field):
         raise ValueError

@@ -14,8 +14,9 @@ from tunesmith.chat.message import Conversation, Media, RowSource
 from tunesmith.data.cache.cached_example import CachedExample
 from tunesmith.data.cache.encodings import CachedRow, EncodingCache, row_key
 from tunesmith.data.cache.media_stamps import StampedMedia, light_media, stamps_of
-from tunesmith.data.encoding.encode import Encoder, RowTooLongError
+from tunesmith.data.encoding.encode import Encoder
 from tunesmith.data.encoding.encoded import Encoded, RowMedia
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.data.problem import RowError, RowProblem
 from tunesmith.data.rows.dataset import Dataset
 from tunesmith.data.store.address import RowRef
@@ -63,7 +64,7 @@ class Examples:
         """
         if self._cache is None:
             return [self._encode(ref).outcome for ref in refs]
-        rows = [CachedRow(self._key(ref), ref, self.datasets[ref.dataset].source(ref)) for ref in refs]
+        rows = [CachedRow(self.key(ref), ref, self.datasets[ref.dataset].source(ref)) for ref in refs]
         found = self._cache.find(rows)
         current = {ref: example for ref, example in found.items() if example.is_current(self._limits)}
         made = {row.ref: self._encode(row.ref) for row in rows if row.ref not in current}
@@ -88,7 +89,8 @@ class Examples:
             media if isinstance(media, Media) else _numbered(in_row, media, encoded.source) for media in encoded.media
         )
 
-    def _key(self, ref: RowRef) -> bytes:
+    def key(self, ref: RowRef) -> bytes:
+        """The name of the row's content, in whatever file it stands: the same for two rows that encode alike."""
         dataset = self.datasets[ref.dataset]
         return row_key(dataset.raw(ref), dataset.layout_key)
 

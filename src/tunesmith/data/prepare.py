@@ -57,9 +57,9 @@ class PreparedData:
         """What is known of the rows so far."""
         return self.report_builder.report()
 
-    def collator(self, *, packed: bool) -> Collator:
-        """What makes batches: `packed` into one sequence, or padded."""
-        return Collator(self.preprocessor, self.media_inputs, packed=packed)
+    def collator(self, *, packed: bool, shared: bool = False) -> Collator:
+        """What makes batches: `packed` into one sequence, or padded; answers to one beginning `shared` behind it."""
+        return Collator(self.preprocessor, self.media_inputs, packed=packed, shared=shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,18 @@ def prepare_data(settings: Settings, preprocessor: Preprocessor) -> PreparedData
     """
     rows = _open_rows(settings)
     order = _build_order(rows, settings)
-    encoder = Encoder(preprocessor, build_template(preprocessor, settings.data), settings.data)
+    kind = settings.training.rows
+    encoder = Encoder(preprocessor, build_template(preprocessor, settings.data, kind), settings.data, kind)
     datasets = (*rows.train, *rows.eval)
     examples = Examples(datasets, encoder, open_cache(encoder, settings.data))
     builder = ReportBuilder(_describe(rows), cutoff_len=settings.data.cutoff_len)
     surveyor = Surveyor(
-        builder, examples=examples, preprocessor=preprocessor, template=encoder.template, data=settings.data
+        builder,
+        examples=examples,
+        preprocessor=preprocessor,
+        template=encoder.template,
+        data=settings.data,
+        rows=kind,
     )
     first, problems = look_at_first_rows(_first_rows(rows), examples, surveyor)
     if problems and settings.data.on_bad_row == "stop":

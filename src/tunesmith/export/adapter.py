@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tunesmith.errors import ModelError
-from tunesmith.models.adapters.native import read_adapter
+from tunesmith.models.adapters.attach import read_adapter_for
 from tunesmith.models.quiet import quiet_transformers
 
 _NAME = "default"
@@ -88,10 +88,10 @@ def _put_on(skeleton: PreTrainedModel, folder: Path) -> PeftModel:
     """As `models.adapters.attach_adapter`, but with the stored tensors put in place rather than copied into others."""
     try:
         with quiet_transformers():
-            config, stored = read_adapter(folder, skeleton.config)
+            config, stored = read_adapter_for(skeleton, folder)
             config.inference_mode = True
             model: Any = get_peft_model(skeleton, config, autocast_adapter_dtype=False, low_cpu_mem_usage=True)
-            report: Any = set_peft_model_state_dict(model, dict(stored), low_cpu_mem_usage=True)
+            report: Any = set_peft_model_state_dict(model, stored, low_cpu_mem_usage=True)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the adapter in {folder} does not fit the base model: {message}") from error

@@ -15,6 +15,8 @@ import torch
 from tunesmith.chat.dialect import places_media
 from tunesmith.chat.message import MediaKind
 from tunesmith.chat.template import ChatTemplate, TemplateRefusalError
+from tunesmith.models.load import load_config
+from tunesmith.models.score_head import classification_config
 
 _TEMPLATE_FILE = "chat_template.jinja"
 _OLDER_TEMPLATE_FILE = "chat_template.json"
@@ -45,6 +47,19 @@ def adjust_config(folder: Path, *, untied: bool, dtype: torch.dtype | None) -> N
     if untied:
         config["tie_word_embeddings"] = False  # transformers ties by default where the key is absent
     _write(path, config)
+
+
+def name_scoring_class(folder: Path, *, pad_token_id: int | None) -> None:
+    """Name the class that transformers reads a reward model's folder with, where it has one, in config.json.
+
+    pad_token_id: by which that class finds the end of a text, for configs that name none
+    """
+    scoring = classification_config(load_config(folder))
+    if scoring is None:
+        return
+    config = _read(folder / "config.json")
+    padding = {"pad_token_id": pad_token_id} if config.get("pad_token_id") is None else {}
+    _write(folder / "config.json", {**config, **scoring, **padding})
 
 
 def carry_template(folder: Path, *, used: ChatTemplate, own: ChatTemplate | None) -> bool:

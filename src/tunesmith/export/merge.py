@@ -20,9 +20,11 @@ from tunesmith.export.adapter import AdapterMerge
 from tunesmith.export.keys import SplitKey, map_keys
 from tunesmith.export.shards import ShardWriter
 from tunesmith.export.stored import read_keys, read_tensors, stored_format
+from tunesmith.models.files.score_weight import read_score_weight
 from tunesmith.models.files.weight_files import weight_files
 from tunesmith.models.load import load_config, model_class_of
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.score_head import SCORE_WEIGHT, put_score_head
 
 
 class NotByWeightError(ModelError):
@@ -55,6 +57,11 @@ class MergePlan:
         """Whether any adapter changes this parameter."""
         return any(name in merge.changed for merge in self.merges)
 
+    @property
+    def gives_scores(self) -> bool:
+        """Whether what comes out is a reward model."""
+        return SCORE_WEIGHT in self.parameter_of.values() or self.changes(SCORE_WEIGHT)
+
     def merged(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """The parameter after every adapter, from what the base has."""
         for merge in self.merges:
@@ -86,7 +93,7 @@ def plan_merge(base: Path, adapters: tuple[Path, ...] = ()) -> MergePlan:
     plan = MergePlan(files, key_map.parameter_of, key_map.splits, merges, _ties(model))
     changed = frozenset().union(*(merge.changed for merge in merges))
     stored = {*key_map.parameter_of.values(), *(name for split in key_map.splits.values() for name in split.parameters)}
-    reachable = all(any(alias in stored for alias in plan.ties.get(name, (name,))) for name in changed)
+    reachable = all(any(alias in stored for alias in plan.ties.get(name, (name,))) for name in changed - {SCORE_WEIGHT})
     if not reachable or not all(merge.by_layer for merge in merges):
         raise NotByWeightError(f"the adapters {', '.join(map(str, adapters))} change more than single stored weights")
     return plan
@@ -105,6 +112,9 @@ def build_skeleton(base: Path) -> PreTrainedModel:
     with quiet_transformers(), torch.device("meta"):
         model: PreTrainedModel = model_class._from_config(config, dtype=torch.float32)
     model.tie_weights()
+    score = read_score_weight(base)
+    if score is not None:
+        put_score_head(model, score)
     return model
 
 
@@ -126,6 +136,8 @@ def write_merged(plan: MergePlan, writer: ShardWriter, *, dtype: torch.dtype | N
             if alias not in stored | apart:
                 writer.add(alias, _cast(other, dtype or weight.dtype))
             apart.add(alias)
+    if plan.changes(SCORE_WEIGHT) and SCORE_WEIGHT not in stored:
+        writer.add(SCORE_WEIGHT, plan.merged(SCORE_WEIGHT, torch.empty(0)))  # an adapter has it whole, its base not
     return bool(apart)
 
 

@@ -16,6 +16,7 @@ from tunesmith.data.batches.batch import Batch
 from tunesmith.export.merge import build_skeleton
 from tunesmith.infer.open import open_weights
 from tunesmith.infer.source import ModelSource
+from tunesmith.models.score_head import score_head, scores_at
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference taken for rounding, as a share of the largest logit, by the format the export is stored in.
@@ -112,8 +113,13 @@ def _original_logits(
 
 
 def _logits(model: PreTrainedModel | PeftModel, batch: Batch) -> torch.Tensor:
+    """What the model is there for at every token: logits, or a reward model's scores, (T,)."""
+    inputs = batch.to(model.device).inputs
     with torch.inference_mode():
-        logits: torch.Tensor = model(**batch.to(model.device).inputs, use_cache=False).logits
+        if score_head(model) is not None:
+            every = torch.arange(inputs["input_ids"].numel(), device=model.device)
+            return scores_at(model, inputs, every).double().cpu()
+        logits: torch.Tensor = model(**inputs, use_cache=False).logits
     return logits.double().cpu()
 
 

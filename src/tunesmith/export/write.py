@@ -15,7 +15,7 @@ from tunesmith import log
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.encoding.encode import build_template
-from tunesmith.export.carried import adjust_config, carry_template
+from tunesmith.export.carried import adjust_config, carry_template, name_scoring_class
 from tunesmith.export.files import copy_configs, copy_other_files, copy_preprocessing, has_tokenizer
 from tunesmith.export.merge import NotByWeightError, num_embedding_rows, plan_merge, write_merged
 from tunesmith.export.shards import ShardWriter
@@ -69,6 +69,8 @@ def write_weights(source: ModelSource, folder: Path, preprocessor: Preprocessor)
         keep_untouched(source.origin or source.base, writer, written=plan.keys)
         names = writer.finish()
     adjust_config(folder, untied=untied, dtype=dtype)
+    if plan.gives_scores:
+        name_scoring_class(folder, pad_token_id=preprocessor.tokenizer.pad_token_id)
     return WrittenWeights(tuple(names), writer.main_dtype)
 
 

@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 
 from tunesmith.config.settings import Settings
 from tunesmith.data.encoding.encode import Encoder, build_template
+from tunesmith.errors import UsageError
 from tunesmith.infer.source import ModelSource
 from tunesmith.infer.transformers_engine import TransformersEngine
 from tunesmith.models.adapters.attach import attach_adapter, merge_adapters
+from tunesmith.models.files.score_weight import gives_scores
 from tunesmith.models.files.trained import ADAPTER_CONFIG
 from tunesmith.models.files.weight_files import read_json
 from tunesmith.models.load import load_model
@@ -36,6 +38,7 @@ class OpenModel:
 
 def open_model(source: ModelSource) -> OpenModel:
     """Load everything a source names. Raises ModelError or UsageError."""
+    _refuse_reward_model(source)
     preprocessor = open_preprocessor(source)
     encoder = build_encoder(source.settings, preprocessor)
     model = open_weights(source)
@@ -77,6 +80,14 @@ def open_weights(source: ModelSource, *, dtype: torch.dtype | None = None) -> Pr
     adapted = attach_adapter(merge_adapters(model, earlier), last, trains=False)
     adapted.eval()
     return adapted
+
+
+def _refuse_reward_model(source: ModelSource) -> None:
+    if any(map(gives_scores, (source.base, *source.adapters))):
+        raise UsageError(
+            f"{source} is a reward model: it scores answers and gives none. Name it as reward_model for "
+            "stage: grpo, or chat with the model it was trained from"
+        )
 
 
 def _settings_of_base(source: ModelSource, *, dtype: torch.dtype | None = None) -> Settings:

@@ -31,12 +31,15 @@ from tunesmith.models.device import pick_device
 from tunesmith.models.families.native import warn_of_old_release
 from tunesmith.models.families.table import find_family
 from tunesmith.models.files.locate import locate
+from tunesmith.models.files.score_weight import read_score_weight
 from tunesmith.models.files.weight_files import check_config, check_weights, weight_files
 from tunesmith.models.parts import find_parts
 from tunesmith.models.precision import choose_precision, loading_dtype
 from tunesmith.models.pth.start import start_projector
 from tunesmith.models.quantization import keep_trainable_after_evaluation, quantization_config, whole_modules
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.score_head import put_score_head, weights_of_heads
+from tunesmith.models.score_start import start_score_head
 from tunesmith.models.vocabulary import fit_embeddings
 
 _NUM_NAMED_KEYS = 5
@@ -63,6 +66,7 @@ def load_model(settings: Settings, *, trains: bool) -> PreTrainedModel:
     fit_embeddings(model, folder, settings.model)
     if trains:
         start_projector(model, settings)
+        start_score_head(model, folder, settings)
     keep_trainable_after_evaluation(model)
     model.train(trains)
     return model
@@ -230,8 +234,11 @@ def read_pretrained(
             )
     except (RuntimeError, ValueError, OSError, KeyError, EOFError) as error:
         raise _explain(error, folder) from error
-    _judge(report, folder)
     assert isinstance(model, PreTrainedModel)
+    score = read_score_weight(folder)
+    _judge(report, folder, apart=weights_of_heads(model) if score is not None else frozenset())
+    if score is not None:
+        put_score_head(model, score)
     return model
 
 
@@ -244,14 +251,15 @@ def _explain(error: Exception, folder: Path) -> ModelError | UsageError:
     return ModelError(f"the weights of {folder} cannot be loaded: {text}")
 
 
-def _judge(report: dict[str, Any], folder: Path) -> None:
-    absent = sorted(report["missing_keys"])
+def _judge(report: dict[str, Any], folder: Path, *, apart: frozenset[str]) -> None:
+    """apart: names that say nothing of whether the folder is whole."""
+    absent = sorted(set(report["missing_keys"]) - apart)
     if absent:
         raise ModelError(
             f"{folder} lacks {len(absent)} of the model's weights ({_name_some(absent)}), which would stay random; the "
             "folder's config.json and weight files do not belong together, or a file is missing: download it again"
         )
-    unexpected = sorted(report["unexpected_keys"])
+    unexpected = sorted(set(report["unexpected_keys"]) - apart)
     if unexpected:
         log.warning(f"{folder} has {len(unexpected)} weights that the model does not use: {_name_some(unexpected)}")
 

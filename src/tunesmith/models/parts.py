@@ -25,6 +25,9 @@ from transformers import PreTrainedModel
 
 from tunesmith.errors import ModelError
 
+SCORE_HEAD = "score"
+"""Name of the layer that a reward model has beside its output head."""
+
 
 class Part(StrEnum):
     """The parts a parameter can belong to."""
@@ -60,7 +63,7 @@ class ModelParts:
     def part_of(self, name: str) -> Part:
         """The part of a module or parameter with this dotted name; names inside a PEFT model are understood too."""
         name = plain_name(name)
-        if self.head is not None and is_inside(name, self.head):
+        if is_inside(name, SCORE_HEAD) or (self.head is not None and is_inside(name, self.head)):
             return Part.HEAD
         if any(is_inside(name, module) for module in self.projector):
             return Part.PROJECTOR
@@ -77,7 +80,7 @@ def find_parts(model: nn.Module) -> ModelParts:
     towers = tuple(_find_towers(core, language_model, head))
     if not towers:
         return ModelParts(language_model, layers, (), (), head)
-    known = (language_model, *towers, *([head] if head else []))
+    known = (language_model, *towers, SCORE_HEAD, *([head] if head else []))
     beside = tuple(_outermost_beside(core, known))
     inside = tuple(name for tower in towers for name in _behind_layers(core, tower)) if not beside else ()
     return ModelParts(language_model, layers, towers, beside + inside, head)

@@ -7,6 +7,7 @@ Where and when is the caller's matter (run folders, checkpoints); tokenizer and 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from transformers import PreTrainedModel
 from tunesmith.config.tuning import AdapterLayout
 from tunesmith.errors import ModelError
 from tunesmith.models.adapters.native import write_published_adapter
+from tunesmith.models.parts import input_embedding, is_inside, output_embedding, weight_of
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.score_head import classification_config, score_head
 
 _SHARD_BYTES = 5 * 10**9
 
@@ -36,19 +39,26 @@ def save_model(
 ) -> None:
     """Weights (safetensors), config and generation config into `folder`, created if absent.
 
-    All weights are written in `dtype`; None takes the widest format among them, so nothing is rounded.
+    All weights are written in `dtype`; None takes the widest format among them, so nothing is rounded. A reward model
+    that transformers has a classification class for is written as such: without an output head of its own.
     Raises ModelError if the folder cannot be written.
     """
     dtype = dtype or _widest_format(model)
+    scoring = classification_config(model.config) if score_head(model) is not None else None
+    weights = _in_format(model, dtype)
+    if scoring is not None:
+        weights = _without_output_head(model, weights or model.state_dict())
     _make_valid_generation_config(model)
     try:
         with quiet_transformers():
-            model.save_pretrained(folder, state_dict=_in_format(model, dtype), max_shard_size=max_shard_bytes)
+            model.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_bytes)
     except OSError as error:
         raise ModelError(
             f"the model cannot be written to {folder}: {error}; free some space or choose another folder"
         ) from error
     _record_format(folder / "config.json", dtype)
+    if scoring is not None:
+        _record(folder / "config.json", scoring)
 
 
 def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "native") -> None:
@@ -60,7 +70,8 @@ def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "nat
     """
     try:
         with quiet_transformers():
-            model.save_pretrained(str(folder), save_embedding_layers=False)
+            # one beside it that the run compares with is none of its outcome
+            model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=[model.active_adapter])
         if layout == "published":
             base: Any = model.get_base_model()
             write_published_adapter(folder, base.config)
@@ -95,6 +106,20 @@ def _record_format(config: Path, dtype: torch.dtype) -> None:
     if stale or "dtype" not in content:
         content |= dict.fromkeys((*stale, "dtype"), name)
         config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _record(config: Path, changes: Mapping[str, Any]) -> None:
+    content = json.loads(config.read_text(encoding="utf-8")) | changes
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _without_output_head(model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """No score depends on it, unless it is the input embedding too."""
+    head = output_embedding(model)
+    if head is None or weight_of(head) is weight_of(input_embedding(model)):
+        return weights
+    (name,) = (name for name, module in model.named_modules() if module is head)
+    return {key: weight for key, weight in weights.items() if not is_inside(key, name)}
 
 
 def _make_valid_generation_config(model: PreTrainedModel) -> None:

@@ -45,12 +45,13 @@ def fit_embeddings(model: PreTrainedModel, folder: Path, settings: ModelSettings
     """Grow the embedding (and output head) of `model` to its tokenizer where `resize_vocab` allows it."""
     if not settings.resize_vocab:
         return
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder)
     add_tokens(tokenizer, settings)
     grow_to_tokens(model, len(tokenizer))
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder, as it was published."""
     family = find_family(check_config(folder).get("model_type"))
     read = family.read_preprocessing(folder) if family else AutoTokenizer.from_pretrained(folder)
     tokenizer: PreTrainedTokenizerBase = read if isinstance(read, PreTrainedTokenizerBase) else read.tokenizer

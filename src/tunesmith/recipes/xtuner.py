@@ -19,6 +19,7 @@ from tunesmith.recipes.recipe import matches
 _TOWER = "openai/clip-vit-large-patch14-336"
 _EPOCHS = re.compile(r"(?:^|_)e(\d+)(?=_|$)")
 _LENGTH = re.compile(r"(?:^|_)(\d+)([kM])(?=_|$)")
+_PRETRAINING = "text_pretrain"
 _OF_THE_TOWER = ("vision_lora_rank", "vision_lora_alpha", "vision_learning_rate")
 _OF_ADAPTERS = ("quantization_bit", "lora_rank", "lora_alpha", "lora_dropout", "vision_lora_rank", "vision_lora_alpha")
 
@@ -60,10 +61,14 @@ def find_models(pattern: str) -> list[str]:
 
 def _read_text(name: str, model: str, rest: str) -> Reading:
     method = next((word for word in ("qlora", "lora", "full") if word in rest.split("_")), "full")
-    reading = Reading(_table("methods")[method], {"model_name_or_path": _hub_name(model)})
-    if model in _table("base_models"):
+    stage = next((_table("stages")[word] for word in _table("stages") if f"_{word}_" in f"_{rest}_"), None)
+    reading = Reading(stage or _table("methods")[method], {"model_name_or_path": _hub_name(model)})
+    if model in _table("base_models") and stage != _PRETRAINING:
         reading.changes["template"] = "default"
-    _read_dataset(rest, reading)
+    if stage is None:
+        _read_dataset(rest, reading)
+    else:
+        _read_stage(stage, method, rest, reading)
     _read_numbers(rest, reading)
     if "int8" in rest.split("_"):
         reading.changes["quantization_bit"] = "8"
@@ -71,6 +76,20 @@ def _read_text(name: str, model: str, rest: str) -> Reading:
         reading.notes.append("sequences are not split over several GPUs; cutoff_len must fit into one")
     reading.changes["output_dir"] = f"saves/{name}"
     return reading
+
+
+def _read_stage(stage: str, method: str, rest: str, reading: Reading) -> None:
+    """How the weights train, in a recipe of another stage; the rows are the user's own."""
+    trains_all = stage == _PRETRAINING
+    if method == "full" and not trains_all:
+        reading.changes |= {"finetuning_type": "full", "lora_rank": None}
+        reading.changes["learning_rate"] = _table("full_learning_rates")[stage]
+    if method == "qlora":
+        reading.changes["quantization_bit"] = "4"
+        reading.changes |= {"finetuning_type": "lora", "learning_rate": "2.0e-4"} if trains_all else {}
+    for dataset in ("ultrafeedback", "skypile"):
+        if dataset in rest.split("_"):
+            reading.notes.append(f"{dataset}: set `dataset` to its rows; the recipe's line names a file of your own")
 
 
 def _read_dataset(rest: str, reading: Reading) -> None:

@@ -6,25 +6,28 @@ import math
 
 from tunesmith.config.training import TrainingSettings
 from tunesmith.errors import UsageError
+from tunesmith.train.objectives.objective import Objective
 from tunesmith.train.steps.evaluation import Evaluation
 from tunesmith.train.steps.state import TrainState
 
-_METRICS = ("eval_loss", "eval_accuracy")
+_LESS_IS_BETTER = ("loss", "perplexity", "kl")
 
 
-def require_known_metric(training: TrainingSettings) -> None:
-    """Raises UsageError if `metric_for_best_model` names nothing that an evaluation measures."""
-    if _metric_name(training) not in _METRICS:
+def require_known_metric(training: TrainingSettings, objective: Objective) -> None:
+    """Raises UsageError if `metric_for_best_model` names nothing that an evaluation of `objective` measures."""
+    known = ["loss", *(["perplexity"] if objective.term == "token" else []), *objective.metrics]
+    if _metric_name(training) not in known:
         raise UsageError(
-            f"metric_for_best_model: {training.metric_for_best_model} is not measured; choose {' or '.join(_METRICS)}"
+            f"metric_for_best_model: {training.metric_for_best_model} is not measured; choose "
+            f"{' or '.join(f'eval_{name}' for name in known)}"
         )
 
 
 def take_in(evaluation: Evaluation, state: TrainState, training: TrainingSettings) -> bool:
     """Update the best in `state`; whether this evaluation is better than all before. NaN is never better."""
-    is_accuracy = _metric_name(training) == "eval_accuracy"
-    value = evaluation.accuracy if is_accuracy else evaluation.loss
-    greater = is_accuracy if training.greater_is_better is None else training.greater_is_better
+    name = _metric_name(training)
+    value = evaluation.numbers()[name]
+    greater = name not in _LESS_IS_BETTER if training.greater_is_better is None else training.greater_is_better
     best = state.best_metric
     better = not math.isnan(value) and (best is None or (value > best if greater else value < best))
     if better:
@@ -41,5 +44,5 @@ def gives_up(state: TrainState, training: TrainingSettings) -> bool:
 
 
 def _metric_name(training: TrainingSettings) -> str:
-    name = training.metric_for_best_model
-    return name if name.startswith("eval_") else f"eval_{name}"
+    """Without the `eval_` that may stand before it."""
+    return training.metric_for_best_model.removeprefix("eval_")

@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from tunesmith.errors import RunError
+from tunesmith.models.frozen_copy import changing_tensors
 from tunesmith.models.load import load_config, read_pretrained
 from tunesmith.train.folder.atomic import write_text, writing_folder
 from tunesmith.train.steps.schedule import Pace
@@ -70,10 +71,20 @@ def write_checkpoint(
         if stepper is not None:
             trainer = draft / TRAINER
             trainer.mkdir()
-            if isinstance(stepper.forward.model, PeftModel):
-                save_file(_changing_tensors(stepper.forward.model), trainer / _WEIGHTS)
+            write_weights(stepper.forward.model, trainer)
             torch.save(_optimizer_state(stepper, pace), trainer / _OPTIMIZER)
-            write_text(trainer / _PROGRESS, _dump(progress))
+            write_progress(progress, trainer)
+
+
+def write_weights(model: nn.Module, trainer: Path) -> None:
+    """Into a checkpoint's trainer part: of an adapter what trains, bit for bit; nothing of a whole model."""
+    if isinstance(model, PeftModel):
+        save_file(_changing_tensors(model), trainer / _WEIGHTS)
+
+
+def write_progress(progress: Progress, trainer: Path) -> None:
+    """Into a checkpoint's trainer part: the counters."""
+    write_text(trainer / _PROGRESS, _dump(progress))
 
 
 def read_progress(folder: Path) -> Progress:
@@ -117,6 +128,14 @@ def restore(folder: Path, stepper: Stepper, *, pace: Pace | None = None) -> None
         raise RunError(f"the checkpoint {folder} does not fit this run, or is damaged: {error}") from error
 
 
+def restore_weights(folder: Path, model: nn.Module) -> None:
+    """Load what trains from a checkpoint. Raises RunError where it does not fit or is damaged."""
+    try:
+        _load_tensors(model, _kept_tensors(folder, model))
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        raise RunError(f"the checkpoint {folder} does not fit this run, or is damaged: {error}") from error
+
+
 def _restore_optimizer(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:
     """Moments and counters are the checkpoint's; rates and the like stay this run's, which may have changed them."""
     own_groups = optimizer.state_dict()["param_groups"]
@@ -143,15 +162,7 @@ def _kept_tensors(folder: Path, model: nn.Module) -> dict[str, Tensor]:
 
 
 def _changing_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes: trained parameters, and the running statistics of batch norms."""
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
-    tensors |= {name: buffer for name, buffer in model.named_buffers() if _is_statistic(model, name)}
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
-
-
-def _is_statistic(model: nn.Module, name: str) -> bool:
-    owner = model.get_submodule(name.rpartition(".")[0])
-    return isinstance(owner, nn.modules.batchnorm._BatchNorm)
+    return {name: tensor.detach().contiguous() for name, tensor in changing_tensors(model).items()}
 
 
 def _load_tensors(model: nn.Module, kept: Mapping[str, Tensor]) -> None:

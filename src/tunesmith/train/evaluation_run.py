@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith import log
@@ -14,11 +14,12 @@ from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.preprocessing.processor import load_preprocessor
 from tunesmith.models.tuning.apply import attach_adapters
+from tunesmith.train.display.progress import describe_evaluation
 from tunesmith.train.folder.atomic import explained, write_text
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.table import build_objective
-from tunesmith.train.padding_free import find_packing
 from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
+from tunesmith.train.reference.prepare import prepare_evaluation
 from tunesmith.train.result import TrainResult
 from tunesmith.train.steps.evaluation import Evaluation, evaluate
 from tunesmith.train.steps.forward import Forward
@@ -39,13 +40,12 @@ def evaluate_only(settings: Settings) -> TrainResult:
     folder = Path(training.output_dir).expanduser()
     RunFolder(folder).refuse_unwritable()
     evaluation = _evaluate(settings)
-    metrics = {f"eval_{name}": value for name, value in asdict(evaluation).items()}
+    metrics = {f"eval_{name}": value for name, value in evaluation.numbers().items()}
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, json.dumps(metrics, indent=1) + "\n")
     log.info(
-        f"eval loss {evaluation.loss:.4f}, token accuracy {evaluation.accuracy:.1%} on "
-        f"{evaluation.supervised_tokens:,} supervised tokens; written to {folder / RESULTS}"
+        f"{describe_evaluation(metrics)} on {evaluation.num_terms:,} {evaluation.term}s; written to {folder / RESULTS}"
     )
     return TrainResult(folder, metrics, 0)
 
@@ -58,8 +58,9 @@ def _evaluate(settings: Settings) -> Evaluation:
         raise UsageError("do_eval: true, but no row is held out; set eval_dataset or val_size")
     model = attach_adapters(load_model(settings, trains=False), settings)
     forward = Forward(model, build_objective(settings), choose_precision(settings), model.device)
-    packing = find_packing(forward, data, settings)
-    pipeline = build_held_out_pipeline(data, rows, settings, packing=packing, device=model.device)
+    compared = prepare_evaluation(forward, data, settings)
+    forward = replace(forward, objective=build_objective(settings, compared.reference))
+    pipeline = build_held_out_pipeline(data, rows, settings, packing=compared.packing, device=model.device)
     return evaluate(forward, held_out_batches(pipeline))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten
@@ -17,7 +19,6 @@ from tunesmith.models.compiling import compile_layers
 from tunesmith.models.files.locate import locate
 from tunesmith.models.files.weight_files import weight_files
 from tunesmith.models.load import require_name
-from tunesmith.models.packing.proof import Packing
 from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor
 from tunesmith.models.saving import save_trained
 from tunesmith.train.account import RowAccount
@@ -28,9 +29,12 @@ from tunesmith.train.folder.identity import require_same_identity, run_identity,
 from tunesmith.train.folder.lock import refuse_busy
 from tunesmith.train.folder.resume import find_checkpoint, require_place
 from tunesmith.train.folder.run_folder import RunFolder
+from tunesmith.train.objectives.reference import needs_reference
 from tunesmith.train.objectives.table import build_objective
-from tunesmith.train.padding_free import find_packing
 from tunesmith.train.pipelines import build_training_pipeline
+from tunesmith.train.reference.other_model import reference_settings
+from tunesmith.train.reference.prepare import Compared, prepare_reference
+from tunesmith.train.reference.reference_key import reference_files
 from tunesmith.train.samples import parse_questions
 from tunesmith.train.setup import Model, build_forward, build_stepper, load_trained_model
 from tunesmith.train.steps.parallel import SingleProcess
@@ -47,7 +51,7 @@ class PreparedRun:
     """What a run is made of.
 
     checkpoint: where the run goes on from, None for a new one; `state` and `account` are at its step
-    packing:    how the model takes examples without padding, None where they are padded
+    compared:   what the model is compared with, and how it takes examples without padding
     pace:       what the schedule goes by where the number of steps is an estimate
     """
 
@@ -57,7 +61,7 @@ class PreparedRun:
     preprocessor: Preprocessor
     data: PreparedData
     model: Model
-    packing: Packing | None
+    compared: Compared
     pipeline: Pipeline
     plan: StepPlan
     stepper: Stepper
@@ -77,7 +81,7 @@ class _Trainable:
     """The model and what follows from what it can do."""
 
     model: Model
-    packing: Packing | None
+    compared: Compared
     pipeline: Pipeline
     plan: StepPlan
     stepper: Stepper
@@ -97,7 +101,7 @@ def prepare_run(settings: Settings) -> PreparedRun:
     require_place(settings.training, folder, checkpoint)
     preprocessor = load_preprocessor(settings.model, settings.media)
     data = prepare_data(settings, preprocessor)
-    identity = _identify(settings, data)
+    identity = identify(settings, data)
     if progress is not None:
         _require_fit(progress, identity, settings)
     trainable = _load(settings, data)
@@ -110,7 +114,7 @@ def prepare_run(settings: Settings) -> PreparedRun:
         preprocessor=preprocessor,
         data=data,
         model=trainable.model,
-        packing=trainable.packing,
+        compared=trainable.compared,
         pipeline=trainable.pipeline,
         plan=trainable.plan,
         stepper=trainable.stepper,
@@ -130,9 +134,8 @@ def require_folder(settings: Settings) -> RunFolder:
 
 def _check_early(settings: Settings) -> None:
     """Mistakes that need neither data nor model to be seen."""
-    build_objective(settings)
     parse_questions(settings.training.sample_prompts)
-    require_known_metric(settings.training)
+    require_known_metric(settings.training, build_objective(settings))
     require_an_end(settings.training, streaming=settings.data.streaming)
     wanted_trackers(settings.tracking)
 
@@ -141,16 +144,25 @@ def _load(settings: Settings, data: PreparedData) -> _Trainable:
     model = load_trained_model(settings)
     parallel = SingleProcess()
     forward = build_forward(model, settings, parallel)
-    packing = find_packing(forward, data, settings)
+    compared = prepare_reference(forward, data, settings)
+    forward = replace(forward, objective=build_objective(settings, compared.reference))
     if settings.training.torch_compile:
-        compile_layers(model)
-    pipeline = build_training_pipeline(data, settings, packing=packing, device=forward.device)
+        _compile(model, compared.model)
+    pipeline = build_training_pipeline(
+        data, settings, packing=compared.packing, device=forward.device, values=compared.values
+    )
     plan = plan_steps(settings.training, size_epochs(pipeline.order, pipeline.grouper, data.first, settings.training))
     pace = None if plan.exact else Pace()
     stepper = build_stepper(
         model, settings, forward=forward, parallel=parallel, total_steps=plan.total_steps, pace=pace
     )
-    return _Trainable(model, packing, pipeline, plan, stepper, pace)
+    return _Trainable(model, compared, pipeline, plan, stepper, pace)
+
+
+def _compile(*models: nn.Module | None) -> None:
+    for model in models:
+        if model is not None:
+            compile_layers(model)
 
 
 def _open_account(data: PreparedData, progress: Progress | None) -> RowAccount:
@@ -158,13 +170,16 @@ def _open_account(data: PreparedData, progress: Progress | None) -> RowAccount:
     return RowAccount(builder, data.first.refs)
 
 
-def _identify(settings: Settings, data: PreparedData) -> dict[str, Any]:
+def identify(settings: Settings, data: PreparedData) -> dict[str, Any]:
+    """What a resumed run must have in common with the run of these settings and this data."""
     base = locate(require_name(settings.model), settings.model)
     weights = [] if settings.model.train_from_scratch else weight_files(base)
+    other = reference_files(reference_settings(settings)) if settings.preference.ref_model else []
     return run_identity(
         settings,
         data=fingerprint_data([dataset.fingerprint() for dataset in data.datasets], data.first.samples),
         model=fingerprint_files([base / "config.json", *weights]),
+        reference=fingerprint_files(other) if other and needs_reference(settings) else None,
     )
 
 

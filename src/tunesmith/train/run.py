@@ -22,6 +22,7 @@ from tunesmith.train.folder.lock import only_process_in
 from tunesmith.train.folder.loss_plot import write_loss_plot
 from tunesmith.train.folder.manifest import build_manifest, write_manifest
 from tunesmith.train.folder.resume import open_folder, require_place
+from tunesmith.train.grpo.run import draw_and_train
 from tunesmith.train.keeper import Keeper
 from tunesmith.train.loop import Loop
 from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
@@ -46,6 +47,8 @@ def train(settings: Settings) -> TrainResult:
     Raises TunesmithErrors; KeyboardInterrupt after Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
     log.forget_said()
+    if settings.training.stage == "grpo":
+        return draw_and_train(settings)
     if not settings.training.do_train:
         return evaluate_only(settings)
     run = prepare_run(settings)
@@ -53,17 +56,21 @@ def train(settings: Settings) -> TrainResult:
         require_place(settings.training, run.folder, run.checkpoint)  # a run may have begun there meanwhile
         open_folder(run.folder, checkpoint=run.checkpoint, step=run.state.step)
         _write_beginning(run)
-        log.info(
-            describe_run(
-                run.model,
-                settings,
-                report=run.account.builder.report(),
-                plan=run.plan,
-                device=run.stepper.forward.device,
-            )
-        )
+        log.info(_describe(run))
         _train_to_the_end(run)
     return _conclude(run)
+
+
+def _describe(run: PreparedRun) -> str:
+    reference = run.compared.reference
+    return describe_run(
+        run.model,
+        run.settings,
+        report=run.account.builder.report(),
+        plan=run.plan,
+        device=run.stepper.forward.device,
+        compared_with=None if reference is None else reference.description,
+    )
 
 
 def _train_to_the_end(run: PreparedRun) -> None:
@@ -144,7 +151,12 @@ def _build_evaluation(run: PreparedRun) -> Callable[[], Evaluation] | None:
         return None
     forward = run.stepper.forward
     pipeline = build_held_out_pipeline(
-        run.data, run.data.held_out, run.settings, packing=run.packing, device=forward.device
+        run.data,
+        run.data.held_out,
+        run.settings,
+        packing=run.compared.packing,
+        device=forward.device,
+        values=run.compared.values,
     )
 
     def evaluate_held_out() -> Evaluation:

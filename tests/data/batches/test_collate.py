@@ -12,9 +12,11 @@ import torch
 from tests.data.conversations import assistant, build_encoder, conversation, opened, picture, user
 from tests.tiny import VISION_KINDS
 from tunesmith.chat.message import Conversation
+from tunesmith.config.data import DataSettings
 from tunesmith.data.batches.batch import Batch
 from tunesmith.data.batches.collate import Collator
 from tunesmith.data.batches.media_inputs import MediaInputs
+from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.models.preprocessing.processor import Preprocessor
 
@@ -33,11 +35,34 @@ PICTURED = [
 ]
 
 
-def collate(preprocessor: Preprocessor, examples: list[Encoded], *, packed: bool = False) -> Batch:
+def collate(
+    preprocessor: Preprocessor, examples: list[Encoded], *, packed: bool = False, shared: bool = False
+) -> Batch:
     """The batch of examples that hold their media themselves."""
-    return Collator(preprocessor, MediaInputs(preprocessor), packed=packed)(
+    return Collator(preprocessor, MediaInputs(preprocessor), packed=packed, shared=shared)(
         examples, [example.media for example in examples]
     )
+
+
+def paired(preprocessor: Preprocessor, *, verdicts: tuple[bool | None, ...] = (None, None)) -> list[Encoded]:
+    """Two rows with another answer each, the first one with a picture; judged where `verdicts` are given."""
+    rows = "pairs" if verdicts[0] is None else "verdicts"
+    data = DataSettings(cutoff_len=100_000)
+    encoder = Encoder(preprocessor, build_template(preprocessor, data, rows), data, rows)
+    picked = [
+        (PICTURED[0], assistant("a blue square, or two")),
+        (conversation(user("你好?"), assistant("yes, hello"), row=1), assistant("no")),
+    ]
+    return [
+        encoder.encode(replace(row, other_answer=other, verdict=verdict))
+        for (row, other), verdict in zip(picked, verdicts, strict=True)
+    ]
+
+
+def answer_ids(batch: Batch) -> list[list[int]]:
+    """The supervised tokens of each answer."""
+    assert batch.answers is not None
+    return [batch.targets[batch.answers.owner == number].tolist() for number in range(len(batch.answers.ends))]
 
 
 def processor_batch(preprocessor: Preprocessor, rows: list[Conversation]) -> dict[str, torch.Tensor]:
@@ -137,3 +162,78 @@ def test_no_sample_predicts_the_first_token_of_the_next(preprocessor_of: Preproc
     assert packed.num_supervised == 2 * all_supervised.num_supervised == 2 * (length - 1)
     assert packed.targets.tolist() == example.input_ids[1:].tolist() * 2
     assert packed.positions.tolist() == [*range(length - 1), *range(length, 2 * length - 1)]
+
+
+LAYOUTS = [(True, True), (True, False), (False, False)]
+
+
+@pytest.mark.parametrize(("packed", "shared"), LAYOUTS)
+def test_every_layout_of_pairs_has_the_same_answers(
+    packed: bool, shared: bool, preprocessor_of: PreprocessorOf
+) -> None:
+    preprocessor = preprocessor_of("qwen2_5_vl")
+    pairs = paired(preprocessor)
+    rows = [pair.answer(number) for pair in pairs for number in (0, 1)]
+
+    batch = collate(preprocessor, pairs, packed=packed, shared=shared)
+
+    assert answer_ids(batch) == [row.labels[row.labels != IGNORED].tolist() for row in rows]
+    assert batch.answers is not None
+    assert batch.answers.num_tokens == tuple(row.num_supervised for row in rows)
+    assert batch.answers.verdicts is None
+    assert batch.inputs["input_ids"].flatten()[batch.answers.ends].tolist() == [int(row.input_ids[-1]) for row in rows]
+    assert batch.sources == tuple(pair.source for pair in pairs)
+    assert batch.refs == (None, None)
+    assert len(batch.inputs["image_grid_thw"]) == (1 if shared else 2)
+
+
+def test_a_beginning_stands_once_before_its_answers(preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = preprocessor_of("qwen2_5_vl")
+    pairs = paired(preprocessor)
+
+    batch = collate(preprocessor, pairs, packed=True, shared=True)
+
+    assert batch.lengths == tuple(map(len, pairs))
+    assert batch.branches == tuple(pair.branches for pair in pairs)
+    assert batch.num_tokens == sum(map(len, pairs))
+    assert batch.inputs["input_ids"].tolist() == [[int(token) for pair in pairs for token in pair.input_ids]]
+    first, (chosen, rejected) = pairs[0].num_shared, pairs[0].branches
+    counted = [*range(first + chosen), *range(first, first + rejected)]
+    assert batch.inputs["position_ids"][0, : len(pairs[0])].tolist() == counted
+
+
+def test_unshared_answers_are_rows_and_samples_of_their_own(preprocessor_of: PreprocessorOf) -> None:
+    preprocessor = preprocessor_of("qwen2_5_vl")
+    pairs = paired(preprocessor)
+    rows = [pair.answer(number) for pair in pairs for number in (0, 1)]
+
+    packed, padded = collate(preprocessor, pairs, packed=True), collate(preprocessor, pairs)
+
+    plainly_packed, plainly_padded = collate(preprocessor, rows, packed=True), collate(preprocessor, rows)
+    for found, plain in ((packed, plainly_packed), (padded, plainly_padded)):
+        assert (found.lengths, found.branches, found.num_tokens) == (plain.lengths, (), plain.num_tokens)
+        assert found.inputs.keys() == plain.inputs.keys()
+        assert all(torch.equal(found.inputs[name], plain.inputs[name]) for name in plain.inputs)
+        assert torch.equal(found.positions, plain.positions)
+
+
+@pytest.mark.parametrize(("packed", "shared"), LAYOUTS)
+def test_judged_answers_come_with_another_rows_answer_beside_them(
+    packed: bool, shared: bool, preprocessor_of: PreprocessorOf
+) -> None:
+    preprocessor = preprocessor_of("qwen2_5_vl")
+    judged = paired(preprocessor, verdicts=(True, False))
+
+    batch = collate(preprocessor, judged, packed=packed, shared=shared)
+
+    assert batch.answers is not None and batch.answers.verdicts is not None
+    assert batch.answers.verdicts.tolist() == [True, False]
+    assert batch.branches == ()
+    assert batch.mismatched is not None
+    for number, laid in enumerate((batch, batch.mismatched)):
+        plain = collate(preprocessor, [example.answer(number) for example in judged], packed=packed)
+        assert torch.equal(laid.inputs["input_ids"], plain.inputs["input_ids"])
+        assert torch.equal(laid.targets, plain.targets)
+        assert (laid.lengths, laid.num_tokens) == (plain.lengths, plain.num_tokens)
+    assert batch.mismatched.inputs["pixel_values"] is batch.inputs["pixel_values"]
+    assert answer_ids(batch) == [row.labels[row.labels != IGNORED].tolist() for row in (e.answer(0) for e in judged)]

@@ -21,7 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_sizes(folder: Path) -> None:
     sizes = {found.name: (found.num_files, found.num_bytes) for found in list_cache_folders()}
-    assert sizes == {"encodings": (0, 0), "rows": (1, 5), "unpacked": (0, 0), "hub": (0, 0), "downloads": (2, 10)}
+    others = dict.fromkeys(["encodings", "unpacked", "hub", "references"], (0, 0))
+    assert sizes == {"rows": (1, 5), "downloads": (2, 10), **others}
     assert [found.path for found in list_cache_folders(["rows"])] == [folder / "rows"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,11 @@ from tests.data.conversations import (
     build_encoder,
     conversation,
     opened,
+    own_ids,
     picture,
     supervised_text,
     user,
+    without_added_end,
 )
 from tests.tiny import TEXT_KINDS, VISION_KINDS
 from tunesmith.chat.bundled import bundled_names
@@ -25,11 +29,12 @@ from tunesmith.chat.message import Conversation, Message, Text, ToolCall
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
 from tunesmith.config.model import MediaSettings
-from tunesmith.data.encoding.encode import Encoder, RowTooLongError, build_template
+from tunesmith.data.encoding.encode import Encoder, build_template
 from tunesmith.data.encoding.encoded import IGNORED
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.data.problem import RowError
 from tunesmith.errors import DataError, UsageError
-from tunesmith.models.preprocessing.processor import Preprocessor
+from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 PreprocessorOf = Callable[[str], Preprocessor]
 
@@ -57,27 +62,6 @@ TOOLS = Conversation(
     ),
     tools=(WEATHER,),
 )
-
-
-def own_ids(preprocessor: Preprocessor, row: Conversation) -> list[int]:
-    """What transformers' own `apply_chat_template` makes of `row`."""
-    messages = as_transformers(row.messages)
-    tools = list(row.tools) or None
-    if preprocessor.processor is None:
-        return list(preprocessor.tokenizer.apply_chat_template(messages, tools=tools, return_dict=False))
-    outputs = preprocessor.processor.apply_chat_template(
-        messages, tools=tools, tokenize=True, return_dict=True, return_tensors="pt"
-    )
-    return list(outputs["input_ids"][0].tolist())
-
-
-def without_added_end(preprocessor: Preprocessor, ids: np.ndarray, own: list[int]) -> list[int]:
-    """`ids` without the eos token that is added where a template writes no end after the last answer."""
-    return (
-        ids[:-1].tolist()
-        if len(ids) == len(own) + 1 and ids[-1] == preprocessor.tokenizer.eos_token_id
-        else ids.tolist()
-    )
 
 
 @pytest.mark.parametrize("kind", TEXT_KINDS)
@@ -372,3 +356,15 @@ def test_a_processor_that_rewrites_the_row_is_refused(preprocessor_of: Preproces
     encoder = build_encoder(with_processor(preprocessor_of("qwen2_5_vl"), Rewriting))
     with pytest.raises(RowError, match="Rewriting rewrites the text around its placeholders"):
         encoder.encode(conversation(user(picture(56, 56), "what?"), assistant("ok")))
+
+
+def test_only_documents_need_no_chat_template(tmp_path: Path, model_folder: Callable[[str], Path]) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(model_folder("qwen2"), folder)
+    (folder / "chat_template.jinja").unlink()
+    preprocessor = read_preprocessor(folder, media=MediaSettings())
+    with pytest.raises(UsageError, match="this model has no chat template of its own; name one"):
+        build_encoder(preprocessor, "pairs")
+    encoder = build_encoder(preprocessor, "documents")
+    asked = encoder.encode_prompt(conversation(user("Once upon")))
+    assert preprocessor.tokenizer.decode(asked.input_ids) == "Once upon"

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.data.conversations import build_encoder
 from tests.tiny import tiny_folder
 from tunesmith.config.data import DataSettings
 from tunesmith.config.model import MediaSettings
+from tunesmith.config.stages import RowKind
 from tunesmith.data.encoding.encode import build_template
 from tunesmith.data.encoding.encoder_key import encoder_key
 from tunesmith.models.preprocessing.processor import read_preprocessor
@@ -20,6 +22,12 @@ def key_of(folder: Path, **media: Any) -> str:
     preprocessor = read_preprocessor(folder, media=MediaSettings(**media))
     data = DataSettings()
     return encoder_key(preprocessor, build_template(preprocessor, data), data)
+
+
+def test_what_a_stage_learns_from(tmp_path: Path) -> None:
+    preprocessor = read_preprocessor(tiny_folder("qwen2", tmp_path / "model"), media=MediaSettings())
+    kinds: list[RowKind] = ["documents", "conversations", "pairs", "verdicts", "prompts"]
+    assert len({build_encoder(preprocessor, kind).key for kind in kinds}) == len(kinds)
 
 
 def change(file: Path, **values: Any) -> None:

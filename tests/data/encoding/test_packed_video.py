@@ -21,12 +21,12 @@ from tests.tiny.minicpm import NUM_QUERIES, write_files
 from tunesmith.chat.message import Conversation, Media
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
-from tunesmith.data.encoding.encode import RowTooLongError
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.encoding.expansion import Replacements
 from tunesmith.data.encoding.loaded_media import load_clip, load_medium, probe_shape
 from tunesmith.data.encoding.media_shape import VideoShape
 from tunesmith.data.encoding.processor_call import call_processor
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor
 
 JOURNEY: dict[str, Any] = {

@@ -14,8 +14,8 @@ from tests.data.conversations import assistant, build_encoder, conversation, ope
 from tunesmith.chat.message import Conversation, Message, Text
 from tunesmith.config.model import MediaSettings
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
-from tunesmith.data.encoding.encode import RowTooLongError
 from tunesmith.data.encoding.encoded import Encoded
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.formats.minicpmv import read_minicpmv
 from tunesmith.models.preprocessing.processor import Preprocessor, read_preprocessor

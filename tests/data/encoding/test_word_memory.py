@@ -77,6 +77,12 @@ def test_qwens_own_tokenizer_is_remembered() -> None:
     assert_equal_to_tokenizer(PreTrainedTokenizerFast(tokenizer_file=str(QWEN)), random_texts(1500))
 
 
+def test_a_prompt_that_comes_again_with_another_answer() -> None:
+    texts = random_texts(200)
+    pairs = [prompt + "<|im_end|>" + answer for prompt in texts[:20] for answer in texts[:6]]
+    assert_equal_to_tokenizer(tokenizer_of(QWEN_WORDS), pairs)
+
+
 def test_a_run_of_placeholders_is_one_match() -> None:
     memory = remember_words(tokenizer_of(QWEN_WORDS))
     assert memory is not None

@@ -1,4 +1,4 @@
-"""Micro-batches hold whole examples, each once, within their size, whatever the lengths."""
+"""Micro-batches hold whole samples, each once, within their size, whatever the lengths."""
 
 from __future__ import annotations
 
@@ -69,13 +69,39 @@ def test_every_example_is_in_exactly_one_micro_batch(grouper: Grouper, seed: int
 def test_micro_batches_can_be_counted_without_being_made(grouper: Grouper) -> None:
     lengths = random_lengths(3, 5000)
     made = [grouper.group(window, random=np.random.default_rng(0)) for window in windows(lengths, grouper)]
-    assert count_micro_batches(lengths, grouper, is_first_epoch=True) == sum(map(len, made))
+    rows = [(length,) for length in lengths]
+    assert count_micro_batches(rows, grouper, is_first_epoch=True) == sum(map(len, made))
 
 
 def test_rows_left_out_leave_no_gap() -> None:
     grouper = GroupExamples(4)
-    assert count_micro_batches([5, 0, 5, 0, 0, 5, 5, 5, 0], grouper, is_first_epoch=True) == 2
-    assert count_micro_batches([0, 0], grouper, is_first_epoch=True) == 0
+    rows = [(5,), (), (5,), (), (), (5,), (5,), (5,), ()]
+    assert count_micro_batches(rows, grouper, is_first_epoch=True) == 2
+    assert count_micro_batches([(), ()], grouper, is_first_epoch=True) == 0
+
+
+def test_a_window_goes_on_until_its_last_micro_batch_is_full() -> None:
+    grouper = GroupExamples(4)
+    assert count_micro_batches([(9,) * 5, (9,) * 2, (9,)], grouper, is_first_epoch=False) == 2
+    assert [grouper.is_complete(WindowSize(1, samples, 9, False)) for samples in (3, 4, 5, 8)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert grouper.is_complete(WindowSize(1, 4 + 16 * 4 + 1, 9, False))  # but not for ever
+    assert [GroupByLength(2).is_complete(WindowSize(1, samples, 9, False)) for samples in (127, 128, 129)] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_windows_of_packing_count_the_pieces_of_long_documents() -> None:
+    grouper = GroupPacks(1000, 4)
+    assert not grouper.is_complete(WindowSize(1, 1000, 1_000_000, False))
+    assert grouper.is_complete(WindowSize(1, 1024, 1_024_000, False))
+    assert grouper.is_complete(WindowSize(1, 256, 256_000, True))
 
 
 def test_examples_come_in_their_order() -> None:
@@ -151,4 +177,23 @@ def test_windows_of_length_groups_hold_whole_micro_batches() -> None:
 def test_settings_choose_the_grouper(words: dict[str, object], packed: bool, grouper: Grouper) -> None:
     data = DataSettings.model_validate({"cutoff_len": 64, **words})
     settings = Settings(data=data, training=TrainingSettings(per_device_train_batch_size=4))
+    assert build_grouper(settings, packed=packed) == grouper
+
+
+@pytest.mark.parametrize(
+    ("words", "packed", "grouper"),
+    [
+        ({}, True, GroupPacks(64, 4)),
+        ({}, False, GroupExamples(4)),
+        ({"packing": False}, True, GroupExamples(4)),
+        ({"group_by_length": True}, True, GroupByLength(4)),
+        ({"batch_tokens": 99}, True, GroupByTokens(99)),
+        ({"packing": True, "group_by_length": True}, True, GroupPacks(64, 4)),
+    ],
+)
+def test_documents_are_packed_unless_something_else_is_asked(
+    words: dict[str, object], packed: bool, grouper: Grouper
+) -> None:
+    data = DataSettings.model_validate({"cutoff_len": 64, **words})
+    settings = Settings(data=data, training=TrainingSettings(stage="pt", per_device_train_batch_size=4))
     assert build_grouper(settings, packed=packed) == grouper

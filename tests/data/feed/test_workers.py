@@ -18,7 +18,7 @@ from threading import Timer
 import pytest
 import torch
 
-from tunesmith.data.encoding.encode import RowTooLongError
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.data.feed.workers import CalledOff, NoWorkers, WorkerProcesses, Workers
 from tunesmith.data.problem import RowError
 from tunesmith.errors import DataError, RunError

@@ -35,6 +35,26 @@ def test_llamafactorys_demo_data(
 
 
 @needs_demo
+@pytest.mark.parametrize(
+    ("stage", "name", "found"),
+    [
+        ("dpo", "dpo_en_demo", {"duplicates": "note"}),  # 5 and 11 pairs do stand there twice
+        ("rm", "dpo_zh_demo", {"duplicates": "note"}),
+        ("kto", "kto_en_demo", {}),
+        ("pt", "c4_demo,wiki_demo", {}),
+        ("grpo", "identity", {}),
+    ],
+)
+def test_the_demo_data_of_every_other_stage(
+    model_folder: Callable[[str], Path], stage: str, name: str, found: dict[str, str]
+) -> None:
+    keys: dict[str, Any] = {"dataset": name, "dataset_dir": str(DEMO), "stage": stage}
+    checked = check_files(model_folder("qwen2"), cutoff_len=4096 if stage == "grpo" else 8192, **keys)
+    assert found_ids(checked) == found
+    assert checked.survey.report.complete and not checked.survey.report.skipped
+
+
+@needs_demo
 def test_a_template_without_tools_makes_tool_calls_unusable(model_folder: Callable[[str], Path]) -> None:
     checked = check_files(model_folder("qwen2"), dataset="glaive_toolcall_en_demo", dataset_dir=str(DEMO))
     assert found_ids(checked)["unusable-rows"] == "error"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.data.outcomes import kept, left_out
-from tunesmith.data.encoding.encode import RowTooLongError
+from tunesmith.data.encoding.trace import RowTooLongError
 from tunesmith.data.report.report import DataReport
 from tunesmith.data.report.report_builder import NUM_EXAMPLES, DatasetFacts, ReportBuilder
 

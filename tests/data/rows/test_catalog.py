@@ -15,7 +15,7 @@ from tunesmith.data.formats.layout import Columns, Layout, Tags
 from tunesmith.data.rows.catalog import find_datasets
 from tunesmith.data.rows.entry import DatasetEntry
 from tunesmith.data.rows.hub import HubPlace
-from tunesmith.errors import NotSupportedYetError, UsageError
+from tunesmith.errors import UsageError
 
 
 def find(folder: Path, entry: dict[str, Any], *, name: str = "mine", **settings: Any) -> DatasetEntry:
@@ -130,6 +130,24 @@ def test_a_broken_catalog_is_named_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "holds", "columns"),
+    [
+        ({"ranking": True}, "pairs", Columns(chosen="chosen", rejected="rejected")),
+        ({"ranking": True, "columns": {"chosen": "good"}}, "pairs", Columns(chosen="good", rejected="rejected")),
+        ({"columns": {"chosen": "a", "rejected": "b"}}, "pairs", Columns(chosen="a", rejected="b")),
+        ({"columns": {"kto_tag": "label"}}, "verdicts", Columns(kto_tag="label")),
+        ({"ranking": False}, None, Columns()),
+    ],
+)
+def test_an_entry_may_say_what_its_rows_hold(
+    tmp_path: Path, entry: dict[str, Any], holds: str | None, columns: Columns
+) -> None:
+    found = find(tmp_path, {"file_name": "rows.json", **entry})
+    assert found.holds == holds
+    assert found.layout is not None and found.layout.columns == columns
+
+
+@pytest.mark.parametrize(
     ("entry", "error", "reason"),
     [
         ({"file_name": "gone.json"}, UsageError, "gone.json does not exist"),
@@ -149,8 +167,6 @@ def test_a_broken_catalog_is_named_by_line(tmp_path: Path) -> None:
         ({"om_hub_url": "a/b"}, UsageError, "om_hub_url: a/b, which is not supported"),
         ({"script_url": "x"}, UsageError, "script_url: x, which is not supported"),
         ({"cloud_file_name": "s3://x"}, UsageError, "cloud_file_name: s3://x, which is not supported"),
-        ({"file_name": "rows.json", "ranking": True}, NotSupportedYetError, "stage: dpo"),
-        ({"file_name": "rows.json", "columns": {"kto_tag": "label"}}, NotSupportedYetError, "stage: kto"),
     ],
 )
 def test_entries_that_cannot_be_used_say_why(

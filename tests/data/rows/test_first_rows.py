@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.data.store.reading import written
+from tunesmith.data.formats.layout import Columns, Layout
 from tunesmith.data.rows import first_rows
 from tunesmith.data.rows.entry import DatasetEntry
-from tunesmith.data.rows.first_rows import read_first_rows
+from tunesmith.data.rows.first_rows import find_layout, read_first_rows
 from tunesmith.data.rows.sources import DataFile
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, UsageError
 
 
 def num_read(path: Path, at_most: int | None = None) -> int:
@@ -47,3 +49,37 @@ def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
     file.write_text('instruction,output\n"never closed,1\nb,2\n')
     with pytest.raises(DataError, match=r"none of the first rows of .*open\.csv can be read: .+"):
         num_read(file)
+
+
+PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
+
+
+def layout_of(row: dict[str, Any], stage: str) -> Layout:
+    return find_layout(DatasetEntry("mine", Path("rows.json")), [row], stage=stage)
+
+
+def test_the_stage_decides_what_is_looked_for() -> None:
+    assert layout_of(PAIR, "simpo").rows == "pairs"
+    assert layout_of({"text": "a", "messages": [{"role": "user", "content": "b"}]}, "pt").rows == "documents"
+    assert layout_of({"prompt": "a"}, "grpo").rows == "prompts"
+    assert layout_of({"prompt": "a", "completion": "b", "label": True}, "kto").columns.kto_tag == "label"
+
+
+def test_rows_for_another_stage_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"dataset mine holds chosen and rejected answers .* stage: sft .* stage: dpo"):
+        layout_of(PAIR, "sft")
+    with pytest.raises(
+        UsageError, match=r"dataset mine holds questions with their answers .*; stage: rm needs columns"
+    ):
+        layout_of({"prompt": "a", "response": "b"}, "rm")
+    with pytest.raises(DataError, match=r"dataset mine: no format fits rows with the keys a; expected plain text in a"):
+        layout_of({"a": 1}, "pt")
+
+
+@pytest.mark.parametrize("key", ["chosen", "rejected", "kto_tag"])
+def test_a_named_column_of_answers_that_no_row_has_is_an_error(key: str) -> None:
+    holds: Any = "verdicts" if key == "kto_tag" else "pairs"
+    columns = Columns(prompt="prompt", **({"chosen": "chosen", "rejected": "rejected"} | {key: "chosn"}))
+    entry = DatasetEntry("mine", Path("rows.json"), Layout(columns=columns), holds=holds)
+    with pytest.raises(DataError, match=f"no row has the column 'chosn' that `columns` names for {key}; did you mean"):
+        find_layout(entry, [PAIR], stage="kto" if key == "kto_tag" else "dpo")

@@ -41,11 +41,12 @@ def test_rows_may_differ_in_keys_and_types(tmp_path: Path) -> None:
     assert rows_of(written(tmp_path / "mixed.json", json.dumps(rows))) == rows
 
 
-def test_plain_text_is_a_row_a_line(tmp_path: Path) -> None:
-    path = written(tmp_path / "wiki.txt", "one\r\n\ntwo\n")
-    assert rows_of(path) == [{"text": "one"}, {"text": ""}, {"text": "two"}]
+def test_plain_text_is_a_row_a_line_but_for_blank_ones(tmp_path: Path) -> None:
+    path = written(tmp_path / "wiki.txt", "one\r\n\r\n\n \t\ntwo\n3\n\n")
+    assert rows_of(path) == [{"text": "one"}, {"text": "two"}, {"text": "3"}]
     file = open_row_file(path)
     assert addresses(file, (5, 0)) == addresses(file)[1:]
+    assert rows_of(written(tmp_path / "blank.txt", "\n\n")) == []
 
 
 def test_a_line_of_text_in_another_encoding_stands_in_its_place(tmp_path: Path) -> None:

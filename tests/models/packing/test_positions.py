@@ -22,6 +22,10 @@ def test_samples_count_from_zero():
     assert restarting_positions((3, 1, 2)).tolist() == [[0, 1, 2, 0, 0, 1]]
 
 
+def test_answers_count_on_from_the_end_of_their_beginning():
+    assert restarting_positions((3, 9), ((), (3, 4))).tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5]]
+
+
 def test_models_with_one_axis_have_no_rule_of_their_own():
     assert find_axis_positions(tiny_text_model("llama")) is None
 
@@ -61,3 +65,31 @@ def test_images_and_videos_are_shared_out_among_the_samples(qwen2_5_vl_folder: P
         [0, 1, 2, 2, 2, 3, 3, 3, 5, 6, 7],
         [0, 1, 2, 3, 4, 2, 3, 4, 5, 6, 7],
     ]
+
+
+def test_answers_behind_a_picture_count_on_alike_on_every_axis(qwen2_5_vl_folder: Path):
+    model = AutoModelForImageTextToText.from_pretrained(qwen2_5_vl_folder)
+    beginnings = [sample((TEXT, 1), (IMAGE, 6), (TEXT, 2)), sample((TEXT, 2), (IMAGE, 4))]
+    answers = [(3, 5), (4, 1)]
+    images = torch.tensor([[1, 4, 6], [1, 4, 4]])
+
+    def lay(number, *tokens):
+        return torch.cat([beginnings[number], *(sample((TEXT, count)) for count in tokens)])
+
+    types = torch.cat([lay(0, *answers[0]), lay(1, *answers[1])])[None]
+    inputs = {"input_ids": types + 5, "mm_token_type_ids": types, "image_grid_thw": images}
+    lengths = [len(lay(number, *answers[number])) for number in (0, 1)]
+
+    placed = find_axis_positions(model)(inputs, lengths, answers)
+
+    expected = []
+    for number in (0, 1):
+        first, second = (
+            model.model.get_rope_index(
+                row[None] + 5, mm_token_type_ids=row[None], image_grid_thw=images[number : number + 1]
+            )[0]
+            for row in (lay(number, count) for count in answers[number])
+        )
+        expected += [first, second[..., len(beginnings[number]) :]]
+    assert torch.equal(placed[1:], torch.cat(expected, dim=-1))
+    assert torch.equal(placed[0], restarting_positions(lengths, answers))

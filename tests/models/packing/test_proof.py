@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.packed_models import text_trial, tiny_text_model
-from tunesmith.models.packing.proof import Packing, PackingUnproven, prove_packing
+from tests.models.packed_models import text_tree_trial, text_trial, tiny_text_model
+from tunesmith.models.packing.proof import Packing, PackingUnproven, prove_packing, prove_sharing
+from tunesmith.models.packing.split_attention import split_attention
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt_oss", "opt", "deepseek_v3", "cohere2", "starcoder2"])
@@ -90,3 +91,38 @@ def test_what_a_model_is_given_follows_from_how_it_packs():
     split = Packing(splits=True, axes=None)(inputs, (21, 33))
     assert torch.equal(split["attention_mask"], torch.ones(1, 54, dtype=torch.int64))
     assert split["position_ids"] is inputs["position_ids"]
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gpt_oss", "mixtral"])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_two_answers_behind_one_beginning_are_proven_apart(kind, autocast):
+    model = tiny_text_model(kind, **({"num_local_experts": 4} if kind == "mixtral" else {}))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        packing = prove_packing(model, text_trial())
+        assert isinstance(packing, Packing) and not packing.shares
+        assert prove_sharing(model, packing, text_tree_trial()) == Packing(splits=True, axes=None, shares=True)
+
+
+def test_answers_are_not_shared_where_attention_runs_over_the_whole_sequence():
+    model = tiny_text_model("gptj")
+    found = prove_sharing(model, Packing(splits=False, axes=None), text_tree_trial())
+    assert found == PackingUnproven("its attention, eager, runs over the whole sequence at once")
+
+
+def test_a_model_that_lets_answers_see_each_other_is_refused():
+    model = tiny_text_model("lfm2")  # its convolution runs over the sequence as it lies
+    assert split_attention(model)
+    found = prove_sharing(model, Packing(splits=True, axes=None), text_tree_trial())
+    assert isinstance(found, PackingUnproven)
+    assert found.reason.startswith("packed, a sample's hidden states change by ")
+
+
+def test_answers_that_could_not_be_seen_to_mix_prove_nothing():
+    model = tiny_text_model("llama")
+    assert split_attention(model)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+    found = prove_sharing(model, Packing(splits=True, axes=None), text_tree_trial())
+    assert isinstance(found, PackingUnproven)
+    assert found.reason.startswith("it could not be shown")

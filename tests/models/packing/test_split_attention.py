@@ -10,18 +10,30 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from tests.models.packed_models import text_trial, tiny_text_model
+from tunesmith.models.packing.positions import restarting_positions
 from tunesmith.models.packing.split_attention import SampleMasks, restore_attention, samples_apart, split_attention
+from tunesmith.models.packing.strands import strands_of
 
 LENGTHS = (21, 1, 2, 33)
+TREES = (23, 4, 30, 8)
+ANSWERS = ((3, 5), (), (4, 12, 1), (3, 3))
+"""Long beginnings and short ones, one to three answers, a plain sample among them."""
 
 
-def sequence(lengths=LENGTHS):
+def sequence(lengths=LENGTHS, branches=()):
     ids = torch.randint(2, 96, (1, sum(lengths)), generator=torch.Generator().manual_seed(3))
-    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    positions = restarting_positions(lengths, branches)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": torch.ones_like(ids), "use_cache": False}
 
 
-def seen_masks(model, inputs, monkeypatch):
+def rows_of(ids):
+    """The rows that the strands of TREES would be alone, with how many tokens each repeats."""
+    for strand in strands_of(TREES, ANSWERS):
+        shared, own = ids[:, strand.root : strand.root + strand.shared], ids[:, strand.start : strand.stop]
+        yield torch.cat([shared, own], dim=1), strand.shared
+
+
+def seen_masks(model, inputs, monkeypatch, lengths=LENGTHS, branches=()):
     """The masks that the layers are given, one a layer."""
     found = []
     for layer in model.model.layers:
@@ -32,9 +44,14 @@ def seen_masks(model, inputs, monkeypatch):
             return forward(*args, **options)
 
         monkeypatch.setattr(layer.self_attn, "forward", watching)
-    with torch.no_grad(), samples_apart(LENGTHS):
+    with torch.no_grad(), samples_apart(lengths, branches):
         model(**inputs)
     return found
+
+
+def shapes_of(masks):
+    assert isinstance(masks, SampleMasks)
+    return [None if part.mask is None else tuple(part.mask.shape[2:]) for part in masks.strands]
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gpt_oss"])
@@ -55,9 +72,43 @@ def test_plain_causal_samples_take_no_mask_and_windows_only_where_they_are_short
         model = tiny_text_model(kind).eval()
         split_attention(model)
         for masks in seen_masks(model, sequence(), monkeypatch):
-            assert isinstance(masks, SampleMasks)
-            assert masks.lengths == LENGTHS
-            assert [None if mask is None else tuple(mask.shape[2:]) for mask in masks.masks] == expected
+            assert [part.strand for part in masks.strands] == list(strands_of(LENGTHS))
+            assert shapes_of(masks) == expected
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gpt_oss"])
+def test_every_answer_is_computed_as_if_it_stood_alone_behind_the_beginning(kind):
+    model = tiny_text_model(kind).double().eval()
+    if kind == "gpt_oss":
+        model.set_experts_implementation("eager")
+    inputs = sequence(TREES, ANSWERS)
+    expected = [model(input_ids=row).logits[:, shared:] for row, shared in rows_of(inputs["input_ids"])]
+    assert split_attention(model)
+    with samples_apart(TREES, ANSWERS):
+        found = model(**inputs).logits
+    torch.testing.assert_close(found, torch.cat(expected, dim=1), rtol=1e-5, atol=1e-5)
+    with samples_apart(TREES):
+        mixed = model(**inputs).logits
+    assert not torch.allclose(mixed[:, 18:23], found[:, 18:23], rtol=1e-2)  # the second answer, when it sees the first
+
+
+def test_answers_take_masks_of_their_own_queries_and_none_where_the_beginning_is_the_shorter(monkeypatch):
+    model = tiny_text_model("llama").eval()
+    split_attention(model)
+    expected = [None, (5, 20), None, None, (12, 25), None, None, None]
+    for masks in seen_masks(model, sequence(TREES, ANSWERS), monkeypatch, TREES, ANSWERS):
+        assert shapes_of(masks) == expected
+        assert [part.queries for part in masks.strands] == [18, 5, 4, 17, 12, 1, 5, 5]
+        assert torch.equal(masks.strands[1].mask[0, 0], torch.ones(5, 20, dtype=torch.bool).tril(15))
+
+
+def test_windows_count_from_where_the_answer_would_stand_alone(monkeypatch):
+    model = tiny_text_model("mistral").eval()  # a window of 8
+    split_attention(model)
+    for masks in seen_masks(model, sequence(TREES, ANSWERS), monkeypatch, TREES, ANSWERS):
+        causal = torch.ones(5, 20, dtype=torch.bool).tril(15)
+        assert torch.equal(masks.strands[1].mask[0, 0], causal & ~causal.new_ones(5, 20).tril(7))
+        assert shapes_of(masks)[-2:] == [None, None]
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])
@@ -103,21 +154,23 @@ def test_lengths_that_are_not_the_sequences_are_an_error():
         model(**sequence())
 
 
-def test_checkpointed_layers_recompute_with_the_same_samples():
+@pytest.mark.parametrize(("lengths", "branches"), [(LENGTHS, ()), (TREES, ANSWERS)])
+def test_checkpointed_layers_recompute_with_the_same_samples(lengths, branches):
     gradients = []
     for checkpointed in (False, True):
         model = tiny_text_model("mistral").double()
         split_attention(model)
         if checkpointed:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        with samples_apart(LENGTHS):
-            loss = model(**sequence()).logits.square().mean()
+        with samples_apart(lengths, branches):
+            loss = model(**sequence(lengths, branches)).logits.square().mean()
         loss.backward()  # outside: what the layers recompute with came in the mask
         gradients.append(model.model.layers[0].self_attn.q_proj.weight.grad)
     assert torch.equal(gradients[0], gradients[1])
 
 
-def test_nothing_on_its_way_asks_the_device():
+@pytest.mark.parametrize(("lengths", "branches"), [(LENGTHS, ()), (TREES, ANSWERS)])
+def test_nothing_on_its_way_asks_the_device(lengths, branches):
     """On a GPU each of these operations makes the step wait for everything before it."""
     waits = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
     asked = []
@@ -127,8 +180,8 @@ def test_nothing_on_its_way_asks_the_device():
             asked.extend(name for name in waits if func.overloadpacket.__name__ == name)
             return func(*args, **(kwargs or {}))
 
-    model, inputs = tiny_text_model("mistral"), sequence()
+    model, inputs = tiny_text_model("mistral"), sequence(lengths, branches)
     split_attention(model)
-    with Watch(), samples_apart(LENGTHS):
+    with Watch(), samples_apart(lengths, branches):
         model(**inputs).logits.square().mean().backward()
     assert asked == []

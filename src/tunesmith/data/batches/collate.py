@@ -1,34 +1,45 @@
 """Examples → one batch of tensors: one sequence of samples without padding, or rows padded on the right.
 
-Runs in the loader's workers. Media tensors are `media_inputs`' work; every sample of a packed sequence is a row of its
-own to it, because processors treat one picture and several in a row differently (LLaVA-OneVision). Knows nothing of
-epochs, steps, or how a model keeps the samples of a sequence apart.
+An example with several answers becomes one sample whose answers share their beginning (`shared`), or as many samples or
+rows as it has answers; a judged one (KTO) a sample of its answer, and one of the other answer in the batch's
+`mismatched`. Runs in the loader's workers. Media tensors are `media_inputs`' work; every sample of a packed sequence is
+a row of its own to it, because processors treat one picture and several in a row differently (LLaVA-OneVision). Knows
+nothing of epochs, steps, or how a model keeps the samples of a sequence apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tunesmith.chat.message import Media, RowSource
+from tunesmith.chat.message import Media
+from tunesmith.data.batches.answers import find_answers
 from tunesmith.data.batches.batch import Batch, build_batch
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.data.encoding.processor_outputs import learn_outputs
 from tunesmith.models.packing.positions import restarting_positions
+from tunesmith.models.packing.strands import strands_of
 from tunesmith.models.preprocessing.processor import Preprocessor
 
 __all__ = ["Batch", "Collator"]
 
 
 class Collator:
-    """Builds batches for one model; `packed` lays the examples of a batch end to end in one sequence."""
+    """Builds batches for one model; `packed` lays the examples of a batch end to end in one sequence.
 
-    def __init__(self, preprocessor: Preprocessor, media_inputs: MediaInputs, *, packed: bool) -> None:
+    shared: whether several answers to one beginning are laid behind it once; only where it is `packed`
+    """
+
+    def __init__(
+        self, preprocessor: Preprocessor, media_inputs: MediaInputs, *, packed: bool, shared: bool = False
+    ) -> None:
         self.packed = packed
+        self.shared = packed and shared
         self._media_inputs = media_inputs
         self._types_name = learn_outputs(preprocessor).types_name
         pad_id = preprocessor.tokenizer.pad_token_id
@@ -36,30 +47,68 @@ class Collator:
 
     def __call__(self, examples: Sequence[Encoded], media: Sequence[Sequence[Media]]) -> Batch:
         """`media`: what the references of each example stand for. Raises DataError, naming the row, if unreadable."""
-        rows = [tuple((item, example.source) for item in items) for example, items in zip(examples, media, strict=True)]
-        return self._pack(examples, rows) if self.packed else self._pad(examples, rows)
+        rows = [
+            MediaRow(tuple((item, example.source) for item in items))
+            for example, items in zip(examples, media, strict=True)
+        ]
+        if not any(example.branches for example in examples):
+            batch = self._join(examples, self._media_inputs(rows))
+        elif any(example.verdict is not None for example in examples):
+            batch = self._judged(examples, self._media_inputs(rows))
+        else:
+            batch = self._compared(examples, rows)
+        return replace(
+            batch,
+            sources=tuple(example.source for example in examples),
+            refs=tuple(example.ref for example in examples),
+        )
 
-    def _pack(self, examples: Sequence[Encoded], rows: Sequence[_Items]) -> Batch:
+    def _judged(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
+        """The first answer of each example, and the second in `mismatched`."""
+        first, second = ([example.answer(number) for example in examples] for number in (0, 1))
+        batch = self._answered(first, media, verdicts=[bool(example.verdict) for example in examples])
+        return replace(batch, mismatched=self._answered(second, media))
+
+    def _compared(self, examples: Sequence[Encoded], rows: Sequence[MediaRow]) -> Batch:
+        """Every answer of each example: behind one beginning, or by itself with a beginning and media of its own."""
+        laid = list(zip(examples, rows, strict=True))
+        if not self.shared:
+            laid = [(example.answer(number), row) for example, row in laid for number in range(len(example.branches))]
+        return self._answered([part for part, _ in laid], self._media_inputs([row for _, row in laid]))
+
+    def _answered(
+        self, examples: Sequence[Encoded], media: dict[str, Tensor], *, verdicts: Sequence[bool] | None = None
+    ) -> Batch:
+        """The examples in one batch that knows their answers, one of each unless they share a beginning."""
+        batch = self._join(examples, media)
+        return replace(batch, answers=find_answers(batch.labels, ends=_ends(batch, examples), verdicts=verdicts))
+
+    def _join(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
+        return self._pack(examples, media) if self.packed else self._pad(examples, media)
+
+    def _pack(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
         lengths = [len(example) for example in examples]
+        branches = tuple(example.branches for example in examples) if any(e.branches for e in examples) else ()
         labels = _joined([example.labels for example in examples])
-        labels[0, np.cumsum([0, *lengths[:-1]])] = IGNORED  # nothing of its own sample stands before it
+        first = [strand.start for strand in strands_of(lengths, branches) if not strand.shared]
+        labels[0, first] = IGNORED  # nothing of its own sample stands before it
         types = [example.token_types for example in examples if example.token_types is not None]
         inputs = {
             "input_ids": _joined([example.input_ids for example in examples]),
-            "position_ids": restarting_positions(lengths),
+            "position_ids": restarting_positions(lengths, branches),
             **self._named_types(_joined(types) if types else None),
-            **self._media_inputs([MediaRow(row) for row in rows]),
+            **media,
         }
         sources = [example.source for example in examples]
-        return build_batch(inputs, labels, sources=sources, num_tokens=sum(lengths), lengths=lengths)
+        return build_batch(inputs, labels, sources=sources, num_tokens=sum(lengths), lengths=lengths, branches=branches)
 
-    def _pad(self, examples: Sequence[Encoded], rows: Sequence[_Items]) -> Batch:
+    def _pad(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
         types = [example.token_types for example in examples if example.token_types is not None]
         inputs = {
             "input_ids": _padded([example.input_ids for example in examples], fill=self._pad_id),
             "attention_mask": _padded([np.ones(len(example), dtype=np.int64) for example in examples], fill=0),
             **self._named_types(_padded(types, fill=0) if types else None),
-            **self._media_inputs([MediaRow(row) for row in rows]),
+            **media,
         }
         return build_batch(
             inputs,
@@ -72,7 +121,12 @@ class Collator:
         return {self._types_name: types} if self._types_name is not None and types is not None else {}
 
 
-_Items = tuple[tuple[Media, RowSource], ...]
+def _ends(batch: Batch, examples: Sequence[Encoded]) -> list[int]:
+    """The flat position of the last token of each answer of a batch of `examples`, each with one answer or several."""
+    if batch.lengths:
+        return [strand.stop - 1 for strand in strands_of(batch.lengths, batch.branches)]
+    width = batch.labels.shape[1]
+    return [number * width + len(example) - 1 for number, example in enumerate(examples)]
 
 
 def _joined(rows: Sequence[np.ndarray]) -> Tensor:

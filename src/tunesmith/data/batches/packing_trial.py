@@ -1,4 +1,4 @@
-"""Two of a run's own examples, packed and alone, for the proof that its model keeps them apart."""
+"""Two of a run's own examples, or the answers of one, packed and alone, to prove that its model keeps them apart."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def build_trial(
 ) -> Trial:
     """A trial of two short examples, with media if any has some; of the same one twice where there is only one.
 
-    Raises DataError, naming the row, for media that cannot be read.
+    Of several answers the first is taken. Raises DataError, naming the row, for media that cannot be read.
     """
-    first, second = _choose(examples)
+    chosen = [example.answer(0) if example.branches else example for example in _shortest_first(examples)[:2]]
+    first, second = chosen[0], chosen[-1]
     media = [media_of(first), media_of(second)]
     return Trial(
         lengths=(len(first), len(second)),
@@ -34,6 +35,30 @@ def build_trial(
     )
 
 
-def _choose(examples: Sequence[Encoded]) -> tuple[Encoded, Encoded]:
-    ordered = sorted(examples, key=lambda example: (not example.media, len(example) < _ENOUGH_TOKENS, len(example)))
-    return ordered[0], ordered[min(1, len(ordered) - 1)]
+def build_sharing_trial(
+    examples: Sequence[Encoded],
+    media_of: Callable[[Encoded], Sequence[Media]],
+    *,
+    shared: Collator,
+    padded: Collator,
+) -> Trial | None:
+    """A trial of one short example with two answers, with media if any has some; None where no example has two.
+
+    Raises DataError, naming the row, for media that cannot be read.
+    """
+    ordered = _shortest_first([example for example in examples if len(example.branches) == 2])
+    if not ordered:
+        return None
+    example, media = ordered[0], [media_of(ordered[0])]
+    tree = shared([example], media)
+    return Trial(
+        lengths=tree.lengths,
+        packed=tree.inputs,
+        padded=padded([example], media).inputs,
+        alone=(padded([example.answer(0)], media).inputs, padded([example.answer(1)], media).inputs),
+        branches=tree.branches,
+    )
+
+
+def _shortest_first(examples: Sequence[Encoded]) -> list[Encoded]:
+    return sorted(examples, key=lambda example: (not example.media, len(example) < _ENOUGH_TOKENS, len(example)))

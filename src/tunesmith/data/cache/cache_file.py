@@ -48,10 +48,14 @@ class CacheFile:
 
     max_bytes: what `path`'s folder may hold; beyond that nothing more is written
     since_ns:  entries written before this time are as if they were not there
+    name:      what messages call it
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, since_ns: int = 0) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int = MAX_BYTES, since_ns: int = 0, name: str = "encoding cache"
+    ) -> None:
         self.path = path
+        self._name = name
         self._max_bytes = max_bytes
         self._since_ns = since_ns
         self._connection: sqlite3.Connection | None = None
@@ -106,22 +110,22 @@ class CacheFile:
         code = vars(error).get("sqlite_errorcode", 0) & 0xFF  # absent where Python itself raised
         if code in _DAMAGED and not self._was_damaged:
             self._was_damaged = True
-            log.note_once(f"the encoding cache {self.path} is damaged ({error}); it is deleted and made anew")
+            log.note_once(f"the {self._name} {self.path} is damaged ({error}); it is deleted and made anew")
             if _identity_of(self.path) == self._identity or self._identity is None:
                 delete(self.path)
         elif writes:
             self._writes = False
-            log.note_once(f"the encoding cache {self.path} cannot be written ({error}); no more rows are kept in it")
+            log.note_once(f"the {self._name} {self.path} cannot be written ({error}); no more rows are kept in it")
         else:
             self._reads = False
-            log.note_once(f"the encoding cache {self.path} cannot be read ({error}); rows are encoded without it")
+            log.note_once(f"the {self._name} {self.path} cannot be read ({error}); the run goes on without it")
 
     def _has_room(self, values: Mapping[bytes, bytes]) -> bool:
         taken = sum(_sizes(self.path.parent)) + sum(map(len, values.values()))
         if taken > self._max_bytes:
             self._writes = False
             log.note_once(
-                f"the encoding caches in {self.path.parent} take {self._max_bytes / 1e9:g} GB; no more rows are kept. "
+                f"the caches in {self.path.parent} take {self._max_bytes / 1e9:g} GB; no more rows are kept. "
                 "`tunesmith data cache` shows and clears them"
             )
         return self._writes

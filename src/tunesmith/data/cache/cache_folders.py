@@ -21,6 +21,7 @@ _PURPOSES = {
     "unpacked": "data files unpacked from .gz",
     "hub": "rows of hub datasets",
     "downloads": "media downloaded from URLs",
+    "references": "log-probabilities by models that others are compared with",
 }
 
 

@@ -1,5 +1,7 @@
 """An encoded row as bytes for the cache, and back: ids as they are, labels and token types as runs, media by stamps.
 
+    head | ids | runs of labels | runs of token types | branches | pieces | text as JSON
+
 Knows no database and no keys.
 """
 
@@ -9,20 +11,21 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from tunesmith.chat.message import Media, RowSource
 from tunesmith.data.cache.media_stamps import StampedMedia
-from tunesmith.data.encoding.encoded import IGNORED, Encoded, RowMedia
+from tunesmith.data.encoding.encoded import IGNORED, Encoded, Piece, RowMedia
 from tunesmith.data.store.address import RowRef
 from tunesmith.media.download import UrlLimits
 
-_HEAD = struct.Struct("<IIIIB")
-"""Tokens, media tokens, runs of labels, runs of token types, flags."""
+_HEAD = struct.Struct("<IIIIIIB")
+"""Tokens, media tokens, runs of labels, runs of token types, branches, pieces, flags."""
 
-_TRUNCATED, _HAS_TYPES = 1, 2
+_TRUNCATED, _HAS_TYPES, _JUDGED, _GOOD = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +52,57 @@ def pack_example(example: CachedExample) -> bytes:
     encoded = example.encoded
     labels = _runs(encoded.labels != IGNORED)
     types = np.empty((0, 3), np.int32) if encoded.token_types is None else _runs(encoded.token_types)
-    flags = _TRUNCATED * encoded.truncated + _HAS_TYPES * (encoded.token_types is not None)
-    head = _HEAD.pack(len(encoded), encoded.num_media_tokens, len(labels), len(types), flags)
-    arrays = (encoded.input_ids.astype("<i4", copy=False), labels.astype("<i4"), types.astype("<i4"))
-    return b"".join([head, *(array.tobytes() for array in arrays), _tail(example)])
+    pieces = [(piece.num_tokens, piece.num_media) for piece in encoded.pieces]
+    counts = len(encoded), encoded.num_media_tokens, len(labels), len(types), len(encoded.branches), len(pieces)
+    arrays = encoded.input_ids, labels, types, np.array(encoded.branches), np.array(pieces)
+    head = _HEAD.pack(*counts, _flags(encoded))
+    return b"".join([head, *(array.astype("<i4", copy=False).tobytes() for array in arrays), _tail(example)])
 
 
 def unpack_example(packed: bytes, *, ref: RowRef, source: RowSource) -> CachedExample:
     """What `pack_example` was given, as the row `ref` that stands at `source`."""
-    num_tokens, num_media_tokens, num_labels, num_types, flags = _HEAD.unpack_from(packed)
-    numbers = np.frombuffer(packed, "<i4", num_tokens + 3 * (num_labels + num_types), _HEAD.size)
-    tail = packed[_HEAD.size + numbers.nbytes :]
-    ids, runs = numbers[:num_tokens], numbers[num_tokens:].reshape(-1, 3).tolist()
-    labels = np.full(num_tokens, IGNORED, np.int32)
-    for start, end, _ in runs[:num_labels]:
-        labels[start:end] = ids[start:end]
-    types = np.zeros(num_tokens, np.int8) if flags & _HAS_TYPES else None
-    for start, end, kind in runs[num_labels:]:
-        assert types is not None
-        types[start:end] = kind
-    cut, media, kept = _read_tail(tail)
+    num_tokens, num_media_tokens, num_labels, num_types, num_branches, num_pieces, flags = _HEAD.unpack_from(packed)
+    ends = list(accumulate((num_tokens, 3 * num_labels, 3 * num_types, num_branches, 2 * num_pieces)))
+    numbers = np.frombuffer(packed, "<i4", ends[-1], _HEAD.size)
+    ids, labels, types, branches, pieces = np.split(numbers, ends[:-1])
+    cut, media, kept = _read_tail(packed[_HEAD.size + numbers.nbytes :])
     encoded = Encoded(
         input_ids=ids.astype(np.int32),
-        labels=labels,
-        token_types=types,
+        labels=_read_labels(ids, labels),
+        token_types=_read_types(num_tokens, types) if flags & _HAS_TYPES else None,
         media=tuple(item.media for item, is_kept in zip(media, kept, strict=True) if is_kept),
         num_media_tokens=num_media_tokens,
         truncated=bool(flags & _TRUNCATED),
         source=source,
         ref=ref,
+        branches=tuple(branches.tolist()),
+        pieces=tuple(Piece(*piece) for piece in pieces.reshape(-1, 2).tolist()),
+        verdict=bool(flags & _GOOD) if flags & _JUDGED else None,
     )
     return CachedExample(encoded, media, kept, cut)
+
+
+def _flags(encoded: Encoded) -> int:
+    return (
+        _TRUNCATED * encoded.truncated
+        + _HAS_TYPES * (encoded.token_types is not None)
+        + _JUDGED * (encoded.verdict is not None)
+        + _GOOD * bool(encoded.verdict)
+    )
+
+
+def _read_labels(ids: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    labels = np.full(len(ids), IGNORED, np.int32)
+    for start, end, _ in runs.reshape(-1, 3).tolist():
+        labels[start:end] = ids[start:end]
+    return labels
+
+
+def _read_types(num_tokens: int, runs: np.ndarray) -> np.ndarray:
+    types = np.zeros(num_tokens, np.int8)
+    for start, end, kind in runs.reshape(-1, 3).tolist():
+        types[start:end] = kind
+    return types
 
 
 def _runs(values: np.ndarray) -> np.ndarray:

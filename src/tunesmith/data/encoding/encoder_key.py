@@ -16,6 +16,7 @@ from typing import Any
 
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
+from tunesmith.config.stages import RowKind
 from tunesmith.models.preprocessing.processor import Preprocessor
 
 _OPTIONS = {"cutoff_len", "overlong", "train_on_prompt", "mask_history", "default_system"}
@@ -26,10 +27,15 @@ _PACKAGES = ("tunesmith.chat", "tunesmith.data", "tunesmith.media", "tunesmith.m
 _SOURCES = (".py", ".jinja", ".toml")
 
 
-def encoder_key(preprocessor: Preprocessor, template: ChatTemplate, data: DataSettings) -> str:
-    """32 hex digits: the same for two encoders that give the same ids and labels for every row."""
+def encoder_key(
+    preprocessor: Preprocessor, template: ChatTemplate, data: DataSettings, rows: RowKind = "conversations"
+) -> str:
+    """32 hex digits: the same for two encoders that give the same ids and labels for every row.
+
+    rows: what the stage learns from
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for part in _parts(preprocessor, template, data):
+    for part in (*_parts(preprocessor, template, data), rows.encode()):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()

@@ -52,6 +52,10 @@ class Expander:
         ]
         return Expanded(_replace(rendered.text, placeholders, texts), *moved)
 
+    def media_texts(self, shapes: Sequence[Shape]) -> tuple[str, ...]:
+        """What stands for each medium of a row that has no others. Raises DataError if the processor refuses one."""
+        return self._replacements(shapes)
+
     def _find_placeholders(self, rendered: Rendered) -> list[Span]:
         """Where the template wrote the placeholders of the media, each of its medium's kind."""
         tokens = {media.kind: self._preprocessor.placeholder(media.kind) for media in rendered.media}

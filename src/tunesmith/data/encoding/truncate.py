@@ -10,6 +10,9 @@ included. In this order, the first that fits wins:
 4. The last answer loses its end; its end-of-turn token stays, since the text is rendered anew.
 5. Both.
 
+Of two answers to one prompt the longer counts, 2 is left out, and each that does not fit loses its end; the prompt is
+the same for both.
+
 Media, system message, tools and thoughts are never cut; if these alone are too long, the row is too long.
 Pure functions of a conversation and a measure of its tokens; knows nothing of templates or ids.
 """
@@ -32,22 +35,27 @@ _SHORTEST_PROMPT = 64
 _THOUGHTS_END = "</think>"
 
 Measure = Callable[[Conversation], int]
+Fits = Callable[[Conversation], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A conversation that fits, and what it lost: whole `turns`, or `text` inside one. `detail` is for the user."""
+    """A conversation that fits, and what it lost: whole `turns`, or `text` inside one. `detail` is for the user.
+
+    Of a judged answer's row, `comparison` is another row's answer that had to lose its end, and nothing else.
+    """
 
     conversation: Conversation
-    kind: Literal["turns", "text"]
+    kind: Literal["turns", "text", "comparison"]
     detail: str
 
 
 def cut_to_fit(conversation: Conversation, *, limit: int, measure: Measure, keep_last: bool = False) -> Cut | None:
     """The longest cut of `conversation` whose `measure` is at most `limit`, or None if there is none.
 
-    `measure` counts the tokens of a conversation, media included, and grows with it. `keep_last` drops the oldest
-    exchanges instead of the newest (mask_history). Called for conversations that are too long.
+    `measure` counts the tokens of a conversation, media included, and grows with it; of one with another answer those
+    with the longer of both. `keep_last` drops the oldest exchanges instead of the newest (mask_history). Called for
+    conversations that are too long.
     """
     system, exchanges = _split(conversation.messages)
     if not exchanges:
@@ -66,6 +74,15 @@ def cut_to_fit(conversation: Conversation, *, limit: int, measure: Measure, keep
     return _cut_exchange(shortened(1), limit=limit, measure=measure, lost=lost)
 
 
+def cut_other_answer(conversation: Conversation, *, limit: int, measure: Measure) -> Conversation | None:
+    """`conversation` whose other answer lost its end, where it is too long with it; None if too little of it may go.
+
+    `measure` counts the tokens of a conversation without another answer.
+    """
+    ended = _with_shorter_end(conversation.with_other_answer, fits=lambda candidate: measure(candidate) <= limit)
+    return None if ended is None else replace(conversation, other_answer=ended.messages[-1])
+
+
 def _split(messages: Sequence[Message]) -> tuple[tuple[Message, ...], list[tuple[Message, ...]]]:
     """(leading system messages, exchanges). A question that follows an answer begins an exchange."""
     first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
@@ -79,6 +96,8 @@ def _split(messages: Sequence[Message]) -> tuple[tuple[Message, ...], list[tuple
 
 
 def _cut_exchange(conversation: Conversation, *, limit: int, measure: Measure, lost: str) -> Cut | None:
+    if conversation.other_answer is not None:
+        return _cut_text(conversation, limit=limit, measure=measure, lost=lost)
     messages = conversation.messages
     answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
     for index in reversed(answers[:-1]):
@@ -92,7 +111,7 @@ def _cut_exchange(conversation: Conversation, *, limit: int, measure: Measure, l
 
 
 def _cut_text(conversation: Conversation, *, limit: int, measure: Measure, lost: str) -> Cut | None:
-    prompt, answer = _longest_prompt_text(conversation), _last_answer_text(conversation)
+    prompt = _longest_prompt_text(conversation)
 
     def fits(candidate: Conversation) -> bool:
         return measure(candidate) <= limit
@@ -101,17 +120,33 @@ def _cut_text(conversation: Conversation, *, limit: int, measure: Measure, lost:
         found = _shorten(conversation, prompt, shorter=_without_middle, least=_SHORTEST_PROMPT, fits=fits)
         if found is not None:
             return Cut(found, "text", f"{lost}the middle of a prompt's text cut")
-    if answer is None:
-        return None
-    least_answer = _end_of_thoughts(_text_at(conversation, answer)) + 1
-    found = _shorten(conversation, answer, shorter=_without_end, least=least_answer, fits=fits)
+    found = _with_shorter_ends(conversation, fits=fits)
     if found is not None:
         return Cut(found, "text", f"{lost}the end of an answer cut")
     if prompt is None:
         return None
     least = _with_text(conversation, prompt, _without_middle(_text_at(conversation, prompt), _SHORTEST_PROMPT))
-    found = _shorten(least, answer, shorter=_without_end, least=least_answer, fits=fits)
+    found = _with_shorter_ends(least, fits=fits)
     return Cut(found, "text", f"{lost}the middle of a prompt's text and the end of an answer cut") if found else None
+
+
+def _with_shorter_ends(conversation: Conversation, *, fits: Fits) -> Conversation | None:
+    """`conversation` in which every answer to its prompt that is too long has lost its end."""
+    first = replace(conversation, other_answer=None)
+    ended = first if fits(first) else _with_shorter_end(first, fits=fits)
+    if ended is None or conversation.other_answer is None:
+        return ended
+    other = conversation.with_other_answer
+    other_ended = other if fits(other) else _with_shorter_end(other, fits=fits)
+    return None if other_ended is None else replace(ended, other_answer=other_ended.messages[-1])
+
+
+def _with_shorter_end(conversation: Conversation, *, fits: Fits) -> Conversation | None:
+    answer = _last_answer_text(conversation)
+    if answer is None:
+        return None
+    least = _end_of_thoughts(_text_at(conversation, answer)) + 1
+    return _shorten(conversation, answer, shorter=_without_end, least=least, fits=fits)
 
 
 _Place = tuple[int, int]
@@ -147,7 +182,7 @@ def _shorten(
     *,
     shorter: Callable[[str, int], str],
     least: int,
-    fits: Callable[[Conversation], bool],
+    fits: Fits,
 ) -> Conversation | None:
     """`conversation` with the text at `place` cut to as many characters as fit, at least `least`; None if none do."""
     text = _text_at(conversation, place)

@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from operator import sub
 from typing import Any, TypeVar
@@ -24,6 +25,10 @@ from transformers import PreTrainedTokenizerBase
 
 _MOST_WORDS = 300_000
 _LONGEST_WORD = 64
+_MOST_PIECES = 32
+"""Stretches between added tokens that are remembered whole: the same prompt comes again with its other answer, and with
+every trial of how much of a row fits."""
+
 _ID_BYTES = array("i").itemsize
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -77,6 +82,7 @@ class WordMemory:
         self._ids_of: dict[str, bytes] = {}  # not lists, which Python's garbage collector would walk through
         self._others: dict[str, _Other] = {}
         self._added = {token.content: _packed([number]) for number, token in tokenizer.added_tokens_decoder.items()}
+        self._remember_piece = lru_cache(_MOST_PIECES)(self._encode_piece)
         # A run of one token, as of an image's placeholders, is one match.
         self._find_added = re.compile(f"({'|'.join(map(re.escape, self._added)) or '(?!)'})\\1*").finditer
         vocabulary = tokenizer.get_vocab()
@@ -99,9 +105,16 @@ class WordMemory:
 
     def _encode_between(self, piece: str, ids: bytearray, others: list[tuple[int, _Other]]) -> None:
         """Append the tokens of `piece`, in which no added token stands."""
+        num_before = len(ids) // _ID_BYTES
+        found, found_others = self._remember_piece(piece)
+        ids += found
+        others += [(num_before + first, other) for first, other in found_others]
+
+    def _encode_piece(self, piece: str) -> tuple[bytes, list[tuple[int, _Other]]]:
+        """The ids of `piece`, and its stretches that are not plain, each with the number of its first token."""
         if _is_plain(piece):
-            ids += self._recall(piece)
-            return
+            return self._recall(piece), []
+        ids, others = bytearray(), []
         for is_plain, stretches in groupby(_CUTS.split(piece), _is_plain):
             if is_plain:
                 ids += self._recall("".join(stretches))
@@ -109,6 +122,7 @@ class WordMemory:
             for stretch in stretches:
                 others.append((len(ids) // _ID_BYTES, self._other(stretch)))
                 ids += others[-1][1].ids
+        return bytes(ids), others
 
     def _recall(self, piece: str) -> bytes:
         words = self._cut(piece)

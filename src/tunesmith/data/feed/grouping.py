@@ -1,7 +1,8 @@
-"""Which examples make a micro-batch together: pure functions of their lengths, a window of rows at a time.
+"""Which samples make a micro-batch together: pure functions of their lengths, a window of rows at a time.
 
-A window is a function of its first row alone: it ends where its grouper says so, and nothing is carried over into the
-next. So a feed can go on from any window. No example is split, lost or taken twice. Knows no rows and no tensors.
+A row gives one sample, a document as many as it has pieces. A window is a function of its first row alone: it ends
+where its grouper says so, and nothing is carried over into the next. So a feed can go on from any window. No sample is
+split, lost or taken twice. Knows no rows and no tensors.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from tunesmith.config.settings import Settings
 from tunesmith.data.feed.packing import pack_best_fit
 
 Group = tuple[int, ...]
-"""The examples of one micro-batch, by their numbers in the window."""
+"""The samples of one micro-batch, by their numbers in the window."""
 
 _LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 1024, 8192, 256
-"""Rows of a window that examples are packed in; the first of a run is small, so that its first step comes soon."""
+"""Rows (or samples) of a window that are packed together; the first of a run is small, so that its first step comes
+soon."""
 _LEAST_FILLED = 64
-"""Packs' worth of tokens (or micro-batches) of a window: fewer would leave too few examples to choose from."""
+"""Packs' worth of tokens (or micro-batches) of a window: fewer would leave too few samples to choose from."""
+_MOST_OVER = 16
+"""Micro-batches that a window may have beyond what it needs, so as to end where all are full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,17 @@ class WindowSize:
     """What a window holds so far. `is_first`: whether it is the very first of a run."""
 
     rows: int
-    examples: int
+    samples: int
     tokens: int
     is_first: bool
+
+    def is_full(self, num_samples: int, *, size: int) -> bool:
+        """Whether it has `num_samples`, a multiple of `size`, and ends with a whole micro-batch.
+
+        One row of many samples may end in the middle of one; the next rows may fill it, but not for ever.
+        """
+        is_whole = self.samples % size == 0 or self.samples >= num_samples + _MOST_OVER * size
+        return self.samples >= num_samples and is_whole
 
 
 class Grouper(Protocol):
@@ -41,18 +53,18 @@ class Grouper(Protocol):
         """Whether the window ends after the rows it has."""
 
     def group(self, lengths: Sequence[int], *, random: np.random.Generator | None) -> list[Group]:
-        """The micro-batches of examples of these lengths, each example in exactly one; `random` shuffles, if given."""
+        """The micro-batches of samples of these lengths, each sample in exactly one; `random` shuffles, if given."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupExamples:
-    """`size` examples a micro-batch, in their order: every window is one micro-batch."""
+    """`size` samples a micro-batch, in their order: a window is one micro-batch, unless a row gives several samples."""
 
     size: int
 
     def is_complete(self, window: WindowSize) -> bool:
         """See Grouper."""
-        return window.examples == self.size
+        return window.is_full(self.size, size=self.size)
 
     def group(self, lengths: Sequence[int], *, random: np.random.Generator | None) -> list[Group]:  # noqa: ARG002
         """See Grouper."""
@@ -61,14 +73,14 @@ class GroupExamples:
 
 @dataclass(frozen=True, slots=True)
 class GroupByLength:
-    """`size` examples of similar length a micro-batch; windows of 64 micro-batches."""
+    """`size` samples of similar length a micro-batch; windows of 64 micro-batches."""
 
     size: int
 
     def is_complete(self, window: WindowSize) -> bool:
-        """See Grouper. Every window but an epoch's last holds whole micro-batches."""
+        """See Grouper. Every window but an epoch's last holds whole micro-batches, where a row is one sample."""
         most = max(_FIRST_ROWS // self.size, 1) if window.is_first else _LEAST_FILLED
-        return window.examples == self.size * min(most, _LEAST_FILLED)
+        return window.is_full(self.size * min(most, _LEAST_FILLED), size=self.size)
 
     def group(self, lengths: Sequence[int], *, random: np.random.Generator | None) -> list[Group]:
         """See Grouper."""
@@ -77,9 +89,9 @@ class GroupByLength:
 
 @dataclass(frozen=True, slots=True)
 class GroupByTokens:
-    """As many examples as `budget` tokens hold, at least one; `by_length` puts similar lengths together.
+    """As many samples as `budget` tokens hold, at least one; `by_length` puts similar lengths together.
 
-    padded: whether the examples of a micro-batch are padded to its longest, which counts too then
+    padded: whether the samples of a micro-batch are padded to its longest, which counts too then
     """
 
     budget: int
@@ -111,7 +123,7 @@ class GroupByTokens:
 
 @dataclass(frozen=True, slots=True)
 class GroupPacks:
-    """`size` packs a micro-batch, each of whole examples that together have at most `capacity` tokens."""
+    """`size` packs a micro-batch, each of whole samples that together have at most `capacity` tokens."""
 
     capacity: int
     size: int
@@ -131,38 +143,39 @@ class GroupPacks:
 
 def build_grouper(settings: Settings, *, packed: bool) -> Grouper:
     """The grouper that the settings ask for. `packed`: whether the model keeps samples of one sequence apart; without
-    it examples are padded, and packing is left out.
+    it samples are padded, and packing is left out.
     """
     data, size = settings.data, settings.training.per_device_train_batch_size
-    if (data.packing or data.neat_packing) and packed:
+    if settings.packs and packed:
         return GroupPacks(data.cutoff_len, size)
     if data.batch_tokens is not None:
         return GroupByTokens(data.batch_tokens, by_length=data.group_by_length, padded=not packed)
     return GroupByLength(size) if data.group_by_length else GroupExamples(size)
 
 
-def count_micro_batches(lengths: Iterable[int], grouper: Grouper, *, is_first_epoch: bool) -> int:
-    """How many micro-batches an epoch has whose rows, in its order, have these lengths; 0 stands for a row left out.
+def count_micro_batches(rows: Iterable[Sequence[int]], grouper: Grouper, *, is_first_epoch: bool) -> int:
+    """How many micro-batches an epoch has whose `rows`, in its order, give samples of these lengths; () is a row left
+    out.
 
     `is_first_epoch`: whether it is the first of the run, whose first window is a small one.
     """
-    count = rows = 0
+    count = num_rows = tokens = 0
     window: list[int] = []
-    tokens, is_first = 0, is_first_epoch
-    for length in lengths:
-        rows, tokens = rows + 1, tokens + length
-        if length:
-            window.append(length)
-        if grouper.is_complete(WindowSize(rows, len(window), tokens, is_first)):
+    is_first = is_first_epoch
+    for lengths in rows:
+        num_rows, tokens = num_rows + 1, tokens + sum(lengths)
+        window += lengths
+        if grouper.is_complete(WindowSize(num_rows, len(window), tokens, is_first)):
             count += len(grouper.group(window, random=None))
-            window, rows, tokens, is_first = [], 0, 0, False
+            window, num_rows, tokens, is_first = [], 0, 0, False
     return count + len(grouper.group(window, random=None))
 
 
 def _holds_enough(window: WindowSize, *, capacity: int, least_rows: int) -> bool:
-    if window.rows >= _MOST_ROWS or (window.is_first and window.rows >= _FIRST_ROWS):
+    num = max(window.rows, window.samples)
+    if num >= _MOST_ROWS or (window.is_first and num >= _FIRST_ROWS):
         return True
-    return window.rows >= least_rows and window.tokens >= _LEAST_FILLED * capacity
+    return num >= least_rows and window.tokens >= _LEAST_FILLED * capacity
 
 
 def _by_length(lengths: Sequence[int]) -> list[int]:
@@ -175,6 +188,6 @@ def _cut(order: Sequence[int], size: int) -> list[Group]:
 
 
 def _shuffled(groups: list[Group], random: np.random.Generator | None) -> list[Group]:
-    """In random order, or in that of their first examples; each group keeps the order of its examples."""
+    """In random order, or in that of their first samples; each group keeps the order of its samples."""
     ordered = sorted(tuple(sorted(group)) for group in groups)
     return ordered if random is None else [ordered[number] for number in random.permutation(len(ordered))]

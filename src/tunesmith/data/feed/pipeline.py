@@ -9,7 +9,7 @@ Knows no epochs' arithmetic, no optimiser steps and no files.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,6 +24,7 @@ from tunesmith.data.feed.windows import OnBadRow, Planned, Planner
 from tunesmith.data.feed.workers import NoWorkers, Ticket, WorkerProcesses, Workers, num_usable_cores
 from tunesmith.data.feed.workshop import Made, MakeBatch, Workshop
 from tunesmith.data.problem import RowProblem
+from tunesmith.data.store.address import RowRef
 
 __all__ = ["FeedPosition", "MicroBatch", "Pipeline"]
 
@@ -38,8 +39,8 @@ class MicroBatch:
     """One micro-batch and what it took.
 
     batch:      None where media broke while they were opened and no example of the micro-batch is left
-    outcomes:   every row consumed for it: its examples, the unusable and left-out rows among them, and those whose
-                media broke; the outcomes of an epoch's micro-batches are the epoch's rows, each once
+    outcomes:   every row consumed for it: those whose last sample it has, the unusable and left-out rows among them,
+                and those whose media broke; the outcomes of an epoch's micro-batches are the epoch's rows, each once
     after:      where to go on behind it; for the last of an epoch, the beginning of the next
     ends_epoch: whether it is the last of its epoch
     """
@@ -91,12 +92,13 @@ class Pipeline:
     def _make(self, workers: Workers, position: FeedPosition, last_epoch: int | None) -> Iterator[MicroBatch]:
         """In order, in the feeding thread; enough are in the making to keep every worker busy."""
         in_making: deque[tuple[Planned, Ticket]] = deque()
+        lost: dict[RowRef | None, RowProblem] = {}
         for planned in self._plan(workers, position, last_epoch):
-            in_making.append((planned, workers.submit(MakeBatch(planned.examples)) if planned.examples else Ticket()))
+            in_making.append((planned, workers.submit(MakeBatch(planned.samples)) if planned.samples else Ticket()))
             if len(in_making) > workers.count:
-                yield self._finish(workers, *in_making.popleft())
+                yield self._finish(workers, *in_making.popleft(), lost)
         while in_making:
-            yield self._finish(workers, *in_making.popleft())
+            yield self._finish(workers, *in_making.popleft(), lost)
 
     def _plan(self, workers: Workers, position: FeedPosition, last_epoch: int | None) -> Iterator[Planned]:
         """Epoch after epoch, each from its beginning but the first."""
@@ -104,22 +106,32 @@ class Pipeline:
         for epoch in count(position.epoch) if last_epoch is None else range(position.epoch, last_epoch + 1):
             yield from planner.epoch(position if epoch == position.epoch else FeedPosition(epoch))
 
-    def _finish(self, workers: Workers, planned: Planned, ticket: Ticket) -> MicroBatch:
+    def _finish(
+        self, workers: Workers, planned: Planned, ticket: Ticket, lost: dict[RowRef | None, RowProblem]
+    ) -> MicroBatch:
+        """`lost`: why samples of rows could not be made in this epoch; a row's last sample tells it."""
         if planned.problem is not None:
             raise planned.problem
         made: Made = workers.result(ticket)
         batch = made.batch if self.finish is None or made.batch is None else self.finish(made.batch)
-        return MicroBatch(batch, _without_broken(planned.outcomes, made.broken), planned.after, planned.ends_epoch)
+        lost.update((planned.samples[number].ref, problem) for number, problem in made.broken.items())
+        outcomes = _without_broken(planned, lost)
+        if planned.ends_epoch:
+            lost.clear()
+        return MicroBatch(batch, outcomes, planned.after, planned.ends_epoch)
 
 
-def _without_broken(outcomes: Sequence[Outcome], broken: Mapping[int, RowProblem]) -> tuple[Outcome, ...]:
-    """The outcomes, with the problem in the place of the example for those examples whose media broke."""
-    if not broken:
-        return tuple(outcomes)
-    numbers = count()
-    return tuple(
-        outcome
-        if outcome.encoded is None or (number := next(numbers)) not in broken
-        else replace(outcome, encoded=None, cut=None, problem=broken[number])
-        for outcome in outcomes
-    )
+def _without_broken(planned: Planned, lost: Mapping[RowRef | None, RowProblem]) -> tuple[Outcome, ...]:
+    """The rows of `planned`, those whose media broke with the problem in the place of the example."""
+    if not lost:
+        return planned.outcomes
+    return tuple(_less(outcome, lost.get(outcome.ref)) for outcome in planned.outcomes)
+
+
+def _less(outcome: Outcome, problem: RowProblem | None) -> Outcome:
+    """What is left of a row when a sample of it cannot be made: the others that a document gives, or nothing."""
+    if problem is None or outcome.encoded is None:
+        return outcome
+    if outcome.encoded.pieces:
+        return replace(outcome, cut=f"samples cut: {problem.reason}")
+    return replace(outcome, encoded=None, cut=None, problem=problem)

@@ -47,20 +47,18 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A micro-batch before it is made: `outcomes` with an example are its examples, in order. See MicroBatch.
+    """A micro-batch before it is made.
 
-    problem: why no more micro-batches can be made; it is raised when their turn comes
+    samples:  what its batch is made of, in order
+    outcomes: the rows it uses up, see MicroBatch: each comes with the last of its samples
+    problem:  why no more micro-batches can be made; it is raised when their turn comes
     """
 
+    samples: tuple[Encoded, ...]
     outcomes: tuple[Outcome, ...]
     after: FeedPosition
     ends_epoch: bool = False
     problem: DataError | None = None
-
-    @property
-    def examples(self) -> tuple[Encoded, ...]:
-        """What its batch is made of."""
-        return tuple(outcome.encoded for outcome in self.outcomes if outcome.encoded is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Planner:
         for window in self._windows(reader, position):
             problem = _describe_bad_rows(window.outcomes) if self.on_bad_row == "stop" else None
             if problem is not None:
-                yield Planned((), window.start, problem=problem)
+                yield Planned((), (), window.start, problem=problem)
                 return
             planned = self._plan(window, unused)
             unused = () if planned else unused + window.outcomes
@@ -93,37 +91,56 @@ class Planner:
                 reader.send_ahead(len(window.outcomes) * number // len(planned))
                 yield micro_batch
         if unused:
-            yield Planned(unused, FeedPosition(position.epoch + 1))
+            yield Planned((), unused, FeedPosition(position.epoch + 1))
 
     def _windows(self, reader: _Reader, position: FeedPosition) -> Iterator[Window]:
         start = replace(position, done=0)
         outcomes: list[Outcome] = []
-        examples = tokens = 0
+        samples = tokens = 0
         for chunk, chunk_outcomes in reader:
             for row, outcome in enumerate(chunk_outcomes, start=chunk.row + 1):
                 outcomes.append(outcome)
                 if outcome.encoded is not None:
-                    examples, tokens = examples + 1, tokens + len(outcome.encoded)
+                    samples, tokens = samples + len(outcome.encoded.sample_lengths), tokens + len(outcome.encoded)
                 is_first = (start.epoch, start.row) == (0, 0)
-                if self.grouper.is_complete(WindowSize(len(outcomes), examples, tokens, is_first)):
+                if self.grouper.is_complete(WindowSize(len(outcomes), samples, tokens, is_first)):
                     end = FeedPosition(start.epoch, row, 0, chunk.stream)
                     yield Window(start, end, tuple(outcomes))
-                    start, outcomes, examples, tokens = end, [], 0, 0
+                    start, outcomes, samples, tokens = end, [], 0, 0
         if outcomes:
             yield Window(start, FeedPosition(start.epoch + 1), tuple(outcomes))
 
     def _plan(self, window: Window, unused: tuple[Outcome, ...]) -> list[Planned]:
-        """The micro-batches of a window. The first takes the rows that give no example, and `unused` before them."""
-        usable = [(outcome, outcome.encoded) for outcome in window.outcomes if outcome.encoded is not None]
-        groups = self.grouper.group([len(example) for _, example in usable], random=self.order.random(window.start))
-        others = (*unused, *(outcome for outcome in window.outcomes if outcome.encoded is None))
-        return [
-            Planned(
-                outcomes=(*(() if done else others), *(usable[index][0] for index in group)),
-                after=window.end if done + 1 == len(groups) else replace(window.start, done=done + 1),
-            )
-            for done, group in enumerate(groups)
+        """The micro-batches of a window. The first takes the rows that give no sample, and `unused` before them."""
+        samples = [
+            _Sample(sample, row)
+            for row, outcome in enumerate(window.outcomes)
+            if outcome.encoded is not None
+            for sample in outcome.encoded.samples()
         ]
+        lengths = [len(sample.encoded) for sample in samples]
+        groups = self.grouper.group(lengths, random=self.order.random(window.start))
+        chosen = [[samples[index] for index in group] for group in groups]
+        last = {sample.row: number for number, group in enumerate(chosen) for sample in group}
+        planned = []
+        for number, group in enumerate(chosen):
+            ended = dict.fromkeys(sample.row for sample in group if last[sample.row] == number)
+            planned.append(
+                Planned(
+                    samples=tuple(sample.encoded for sample in group),
+                    outcomes=tuple(window.outcomes[row] for row in ended),
+                    after=replace(window.start, done=number + 1),
+                )
+            )
+        return _with_rest(planned, (*unused, *(one for one in window.outcomes if one.encoded is None)), window.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A sample with the number of its row in the window."""
+
+    encoded: Encoded
+    row: int
 
 
 @dataclass(slots=True)
@@ -156,21 +173,30 @@ class _Reader:
             self._num_sent += len(chunk.refs)
 
 
+def _with_rest(planned: list[Planned], others: tuple[Outcome, ...], end: FeedPosition) -> list[Planned]:
+    """The micro-batches of one window, the first with the rows that give no sample, the last leading on to `end`."""
+    if not planned:
+        return []
+    planned[0] = replace(planned[0], outcomes=others + planned[0].outcomes)
+    planned[-1] = replace(planned[-1], after=end)
+    return planned
+
+
 def _mark_last(planned: Iterator[Planned], *, next_epoch: FeedPosition) -> Iterator[Planned]:
     """The same micro-batches; each is held back until it is known whether another one comes in the epoch."""
     held: Planned | None = None
     for micro_batch in planned:
-        if held is not None and not micro_batch.examples and micro_batch.problem is None:
+        if held is not None and not micro_batch.samples and micro_batch.problem is None:
             held = replace(held, outcomes=held.outcomes + micro_batch.outcomes)
             continue
         if held is not None:
             yield held
         held = micro_batch
     if held is None:
-        yield Planned((), next_epoch, problem=DataError("the datasets have no row left for this; add rows"))
+        yield Planned((), (), next_epoch, problem=DataError("the datasets have no row left for this; add rows"))
     elif held.problem is not None:
         yield held
-    elif not held.examples:
+    elif not held.samples:
         yield replace(held, problem=_describe_no_example(held.outcomes))
     else:
         yield replace(held, after=next_epoch, ends_epoch=True)

@@ -1,6 +1,6 @@
 """alpaca: instruction, input and output in columns, earlier rounds in `history`.
 
-Also any dataset with one column for the question and one for the answer.
+Also any dataset with one column for the question and one for the answer, or for the chosen and the rejected one.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tunesmith.chat.message import Conversation
-from tunesmith.data.formats.layout import Columns, Layout
-from tunesmith.data.formats.references import read_media
-from tunesmith.data.formats.tools import read_tools
-from tunesmith.data.formats.turns import Turn, build_conversation, text_turn
+from tunesmith.data.formats.answers import build_row
+from tunesmith.data.formats.layout import OPENAI_TAGS, Columns, Layout
+from tunesmith.data.formats.openai import message_reader
+from tunesmith.data.formats.turns import Turn, text_turn
 from tunesmith.data.formats.values import as_list, as_optional_text, as_text, describe
 from tunesmith.data.problem import RowError
 
@@ -28,14 +28,10 @@ def read_alpaca(row: Mapping[str, Any], layout: Layout) -> Conversation:
         *([text_turn("system", system)] if system else []),
         *_read_history(row, columns),
         text_turn("user", _read_question(row, columns)),
-        text_turn("assistant", _read_answer(row, columns)),
     ]
-    return build_conversation(
-        turns,
-        media=read_media(row, layout),
-        expected=layout.expects_media,
-        tools=read_tools(row.get(columns.tools), columns.tools) if columns.tools else (),
-    )
+    if layout.rows in ("conversations", "verdicts") and (columns.response is None or columns.response not in row):
+        raise RowError("no answer", f"there is no column {columns.response!r} (columns here: {_names(row)})")
+    return build_row(row, layout, turns, read_message=message_reader(layout, OPENAI_TAGS))
 
 
 def _read_question(row: Mapping[str, Any], columns: Columns) -> str:
@@ -44,12 +40,6 @@ def _read_question(row: Mapping[str, Any], columns: Columns) -> str:
         raise RowError("no question", f"there is no column {columns.prompt!r} (columns here: {_names(row)})")
     texts = [as_optional_text(row[column], column) for column in present]
     return "\n".join(text for text in texts if text)
-
-
-def _read_answer(row: Mapping[str, Any], columns: Columns) -> str:
-    if columns.response is None or columns.response not in row:
-        raise RowError("no answer", f"there is no column {columns.response!r} (columns here: {_names(row)})")
-    return as_text(row[columns.response], columns.response)
 
 
 def _read_history(row: Mapping[str, Any], columns: Columns) -> Iterator[Turn]:

@@ -9,19 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunesmith.chat.message import MediaKind
+from tunesmith.config.stages import RowKind
 
 FORMAT_NAMES = ("alpaca", "sharegpt", "openai", "minicpmv", "llava")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Column of each thing; None where the dataset has no such column. `messages=None`: the format's usual name."""
+    """Column of each thing; None where the dataset has no such column. `messages`, `chosen`, `rejected` and `kto_tag`
+    then have the format's usual name, in rows that need them.
+
+    prompt: the question; of documents the text
+    """
 
     prompt: str | None = "instruction"
     query: str | None = "input"
     response: str | None = "output"
     history: str | None = None
     messages: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    kto_tag: str | None = None
     system: str | None = None
     tools: str | None = None
     images: str | None = None
@@ -54,6 +62,7 @@ class Layout:
     expects_media: kinds whose placeholders count in every row, even one without media: an `<image>` in a dataset that
                    declares an images column means an image, in a text dataset it is text
     media_folder:  what media paths are relative to; None for paths that stand as they are
+    rows:          what the run's stage learns from, so what is looked for in a row
     """
 
     formatting: str = "alpaca"
@@ -61,3 +70,4 @@ class Layout:
     tags: Tags = field(default_factory=Tags)
     expects_media: frozenset[MediaKind] = frozenset()
     media_folder: Path | None = None
+    rows: RowKind = "conversations"

@@ -15,9 +15,14 @@ from tunesmith.data.formats.values import as_list, as_optional_text, describe
 from tunesmith.data.problem import RowError
 
 
-def read_message_list(row: Mapping[str, Any], candidates: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The messages in the first of the `candidates` columns that the row has. Raises RowError."""
+def read_message_list(
+    row: Mapping[str, Any], candidates: Sequence[str], *, may_lack: bool = False
+) -> list[Mapping[str, Any]]:
+    """The messages in the first of the `candidates` columns that the row has; none where it `may_lack` them (answers
+    that are whole conversations). Raises RowError."""
     column = next((name for name in candidates if row.get(name) is not None), None)
+    if column is None and may_lack:
+        return []
     if column is None:
         wanted = " or ".join(repr(name) for name in candidates)
         raise RowError("no messages", f"there is no column {wanted} (columns here: {', '.join(row) or 'none'})")

@@ -7,15 +7,17 @@ text beside tool calls stays, arguments that are JSON text are decoded, a traili
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tunesmith.chat.message import Conversation, Role
+from tunesmith.data.formats.answers import ReadMessage, build_row
 from tunesmith.data.formats.content import Content, read_content
 from tunesmith.data.formats.layout import OPENAI_TAGS, Layout, Tags
 from tunesmith.data.formats.messages import read_message_list, read_supervised, system_turns
-from tunesmith.data.formats.references import read_media
-from tunesmith.data.formats.tools import read_calls, read_tools
-from tunesmith.data.formats.turns import Turn, build_conversation
+from tunesmith.data.formats.tools import read_calls
+from tunesmith.data.formats.turns import Turn, text_turn
 from tunesmith.data.formats.values import as_optional_text, describe
 from tunesmith.data.problem import RowError
 
@@ -37,23 +39,33 @@ def read_openai(row: Mapping[str, Any], layout: Layout) -> Conversation:
     Raises RowError.
     """
     columns = layout.columns
-    messages = read_message_list(row, (columns.messages,) if columns.messages else ("messages", "conversations"))
-    turns = [_read_turn(message, layout, position) for position, message in enumerate(messages)]
-    return build_conversation(
-        [*system_turns(row, columns, turns), *turns],
-        media=read_media(row, layout),
-        expected=layout.expects_media,
-        tools=read_tools(row.get(columns.tools), columns.tools) if columns.tools else (),
-    )
+    read_message = message_reader(layout, layout.tags)
+    turns = _read_turns(row, layout, read_message)
+    return build_row(row, layout, [*system_turns(row, columns, turns), *turns], read_message=read_message)
 
 
-def _read_turn(message: Mapping[str, Any], layout: Layout, position: int) -> Turn:
-    where = f"message {position}"
-    role = _read_role(message, layout.tags, where)
-    content_key = layout.tags.content_tag if layout.tags.content_tag in message else OPENAI_TAGS.content_tag
+def message_reader(layout: Layout, tags: Tags) -> ReadMessage:
+    """What reads one message with these tags; paths of its media are relative to the layout's folder."""
+    return partial(_read_message, folder=layout.media_folder, tags=tags)
+
+
+def _read_turns(row: Mapping[str, Any], layout: Layout, read_message: ReadMessage) -> list[Turn]:
+    """The messages, or the one question that stands in their place as text (TRL's `prompt`)."""
+    column = layout.columns.messages
+    asked = row.get(column) if column else None
+    if isinstance(asked, str) and not asked.lstrip().startswith("[{"):
+        return [text_turn("user", asked)]
+    candidates = (column,) if column else ("messages", "conversations")
+    messages = read_message_list(row, candidates, may_lack=layout.rows == "pairs")
+    return [read_message(message, f"message {position}") for position, message in enumerate(messages)]
+
+
+def _read_message(message: Mapping[str, Any], where: str, *, folder: Path | None, tags: Tags) -> Turn:
+    role = _read_role(message, tags, where)
+    content_key = tags.content_tag if tags.content_tag in message else OPENAI_TAGS.content_tag
     calls = read_calls(message.get("tool_calls") or message.get("function_call"), f"{where}.tool_calls")
     value = message.get(content_key)
-    content = Content() if value is None and calls else read_content(value, layout.media_folder, f"{where} ({role})")
+    content = Content() if value is None and calls else read_content(value, folder, f"{where} ({role})")
     if role != "assistant" and (calls or content.tool_calls or content.reasoning):
         raise RowError("wrong tool call", f"{where} ({role}) has tool calls or thoughts; only the assistant may")
     return Turn(

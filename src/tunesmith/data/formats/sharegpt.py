@@ -7,14 +7,15 @@ A `function_call` turn holds JSON calls, thoughts may stand before them. LLaVA's
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tunesmith.chat.message import Conversation, Role, Text
+from tunesmith.data.formats.answers import build_row
 from tunesmith.data.formats.layout import Layout, Tags
 from tunesmith.data.formats.messages import read_message_list, read_supervised, system_turns
-from tunesmith.data.formats.references import read_media
-from tunesmith.data.formats.tools import read_call_text, read_tools
-from tunesmith.data.formats.turns import Turn, build_conversation
+from tunesmith.data.formats.tools import read_call_text
+from tunesmith.data.formats.turns import Turn
 from tunesmith.data.formats.values import as_text, describe
 from tunesmith.data.problem import RowError
 
@@ -25,18 +26,14 @@ def read_sharegpt(row: Mapping[str, Any], layout: Layout) -> Conversation:
     Raises RowError.
     """
     columns = layout.columns
-    messages = read_message_list(row, (columns.messages,) if columns.messages else ("conversations",))
-    turns = [_read_turn(message, layout.tags, position) for position, message in enumerate(messages)]
-    return build_conversation(
-        [*system_turns(row, columns, turns), *turns],
-        media=read_media(row, layout),
-        expected=layout.expects_media,
-        tools=read_tools(row.get(columns.tools), columns.tools) if columns.tools else (),
-    )
+    candidates = (columns.messages,) if columns.messages else ("conversations",)
+    messages = read_message_list(row, candidates, may_lack=layout.rows == "pairs")
+    read_message = partial(_read_message, tags=layout.tags)
+    turns = [read_message(message, f"message {position}") for position, message in enumerate(messages)]
+    return build_row(row, layout, [*system_turns(row, columns, turns), *turns], read_message=read_message)
 
 
-def _read_turn(message: Mapping[str, Any], tags: Tags, position: int) -> Turn:
-    where = f"message {position}"
+def _read_message(message: Mapping[str, Any], where: str, *, tags: Tags) -> Turn:
     role = _read_role(message, tags, where)
     if tags.content_tag not in message:
         raise RowError("wrong type", f"{where} has no {tags.content_tag!r} (keys: {', '.join(message)})")

@@ -1,4 +1,4 @@
-"""The formats by name: what `formatting` in dataset_info.json may say."""
+"""The formats by name: what `formatting` in dataset_info.json may say, and how any row is read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith.chat.message import Conversation
 from tunesmith.data.formats.alpaca import read_alpaca
+from tunesmith.data.formats.document import read_document
 from tunesmith.data.formats.layout import Layout
 from tunesmith.data.formats.llava import read_llava
 from tunesmith.data.formats.minicpmv import read_minicpmv
@@ -20,3 +21,10 @@ FORMATS: dict[str, Callable[[Mapping[str, Any], Layout], Conversation]] = {
     "minicpmv": read_minicpmv,
     "llava": read_llava,
 }
+
+
+def read_row(row: Mapping[str, Any], layout: Layout) -> Conversation:
+    """The row as the conversation that the run's stage learns from. Raises RowError."""
+    if layout.rows == "documents":
+        return read_document(row, layout)
+    return FORMATS[layout.formatting](row, layout)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
@@ -59,8 +59,10 @@ class CheckedData:
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """What data_report.json holds: the report and the findings."""
-        return {**self.survey.report.to_dict(), "findings": [finding.to_dict() for finding in self.findings]}
+        """What data_report.json holds: the report, sums over judged answers if there are any, and the findings."""
+        judged = {"answers": asdict(self.survey.answers)} if self.survey.answers.describe() else {}
+        findings = [finding.to_dict() for finding in self.findings]
+        return {**self.survey.report.to_dict(), **judged, "findings": findings}
 
 
 def check_data(settings: Settings, *, limit: int | None, watch: Watch) -> CheckedData:
@@ -70,15 +72,18 @@ def check_data(settings: Settings, *, limit: int | None, watch: Watch) -> Checke
     """
     data = settings.data
     preprocessor = load_preprocessor(settings.model, settings.media)
-    template = build_template(preprocessor, data)
-    encoder = Encoder(preprocessor, template, data)
+    rows = settings.training.rows
+    template = build_template(preprocessor, data, rows)
+    encoder = Encoder(preprocessor, template, data, rows)
     opened = open_rows(settings, limit=limit)
     datasets = [checked.dataset for checked in opened]
     examples = Examples(datasets, encoder, open_cache(encoder, data))
     report = ReportBuilder([checked.facts for checked in opened], cutoff_len=data.cutoff_len)
-    surveyor = Surveyor(report, examples=examples, preprocessor=preprocessor, template=template, data=data)
+    surveyor = Surveyor(report, examples=examples, preprocessor=preprocessor, template=template, data=data, rows=rows)
     done, total = 0, _count(opened)
-    for use, found in _look_at_all(opened, _Look(examples, SignReader(preprocessor)), data.preprocessing_num_workers):
+    for use, found in _look_at_all(
+        opened, _Look(examples, SignReader(preprocessor, rows)), data.preprocessing_num_workers
+    ):
         for outcome, signs in found:
             surveyor.add(outcome, signs, used_for=use)
         done += len(found)

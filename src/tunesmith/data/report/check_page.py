@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Iterator, Sequence
 
 from tunesmith.data.problem import RowProblem
+from tunesmith.data.report.answer_signs import LENGTH_OF_TREES, AnswerTotals
 from tunesmith.data.report.check import CheckedData
 from tunesmith.data.report.findings import Finding
 from tunesmith.data.report.lengths import Lengths
@@ -53,7 +54,7 @@ def write_check_page(checked: CheckedData) -> Iterator[str]:
     yield f"<h1>Data check</h1>\n{_verdict(checked)}\n"
     yield from map(_draw_finding, checked.findings)
     yield f"<h2>Rows</h2>\n{_draw_rows(report)}{_draw_datasets(report)}"
-    yield f"<h2>Tokens</h2>\n{_draw_tokens(report.train, 'training')}"
+    yield f"<h2>Tokens</h2>\n{_draw_tokens(report.train, 'training')}{_draw_answers(checked.survey.answers)}"
     yield _draw_lengths(report.train.lengths, report.cutoff_len)
     if report.eval is not None:
         yield _draw_tokens(report.eval, "held-out")
@@ -131,6 +132,12 @@ def _draw_tokens(totals: Totals, use: str) -> str:
         f"<p>{totals.tokens:,} tokens in {_count(totals.rows, f'{use} row')}{media}.</p>"
         f'<div class="share">{bar}</div><p class="legend quiet">{legend}</p>\n'
     )
+
+
+def _draw_answers(answers: AnswerTotals) -> str:
+    described = answers.describe()
+    told = f"{_sentence(described)} {_sentence(LENGTH_OF_TREES)}"
+    return f"<p>{html.escape(told)}</p>\n" if described else ""
 
 
 def _draw_lengths(lengths: Lengths, cutoff_len: int) -> str:

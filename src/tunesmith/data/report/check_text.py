@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from tunesmith.data.report.answer_signs import LENGTH_OF_TREES
 from tunesmith.data.report.check import CheckedData
 from tunesmith.data.report.findings import Finding, Severity
 from tunesmith.data.report.lengths import Lengths
@@ -23,8 +24,12 @@ def summarise(checked: CheckedData) -> Iterator[Text]:
     report = checked.survey.report
     yield from _labelled("data", report.summary())
     yield from _labelled("tokens", [_shares(report.train)])
+    answers = checked.survey.answers.describe()
+    if answers:
+        yield from _labelled("answers", [answers])
     if report.train.lengths.bars:
-        yield from _labelled("lengths", _describe_lengths(report.train.lengths, report))
+        told = [LENGTH_OF_TREES] if answers else []
+        yield from _labelled("lengths", [*_describe_lengths(report.train.lengths, report), *told])
     if not checked.findings:
         yield from _labelled("findings", ["none"])
     for finding in checked.findings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from tunesmith.data.encoding.encoded import Encoded
 from tunesmith.data.examples import Examples, Outcome
@@ -20,6 +21,8 @@ NUM_FIRST_ROWS = 1000
 """Rows of each dataset that are looked at before training."""
 
 _NUM_SAMPLES, _NUM_MEDIA_SAMPLES = 64, 8
+_MOST_TOKENS, _ROWS_AT_ONCE = 1 << 25, 50
+"""Tokens of a dataset after which no more rows are looked at: about half a minute of encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,12 @@ class FirstRows:
 class LookedAt:
     """The first rows to train on of one dataset.
 
-    lengths:  tokens of each, 0 for one that is left out
+    lengths:  tokens of each sample that each gives, () for one that is left out
     num_rows: rows it has to train on, None where nobody counted them
     complete: whether these are all of them
     """
 
-    lengths: Mapping[RowRef, int]
+    lengths: Mapping[RowRef, tuple[int, ...]]
     num_rows: int | None
     complete: bool
 
@@ -51,7 +54,7 @@ class FirstLook:
 
     parts:   of each dataset to train on, in their order
     refs:    every row looked at, held-out ones too
-    samples: some of the examples to train on: the first, and a few with media
+    samples: some of the samples to train on: the first, and a few with media
     """
 
     parts: tuple[LookedAt, ...]
@@ -66,12 +69,22 @@ class FirstLook:
     @property
     def usable_share(self) -> float:
         """Share of the rows to train on that are not left out; 1 where there are none."""
-        lengths = [length for part in self.parts for length in part.lengths.values()]
-        return sum(length > 0 for length in lengths) / len(lengths) if lengths else 1.0
+        rows = self._rows
+        return sum(map(bool, rows)) / len(rows) if rows else 1.0
 
-    def length_of(self, ref: RowRef) -> int:
-        """Tokens of a row to train on, 0 for one that is left out. Raises KeyError for a row not looked at."""
+    @property
+    def samples_per_row(self) -> float:
+        """Samples that a usable row gives, in the mean: more than 1 where documents are cut into pieces."""
+        counts = [len(row) for row in self._rows if row]
+        return sum(counts) / len(counts) if counts else 1.0
+
+    def lengths_of(self, ref: RowRef) -> tuple[int, ...]:
+        """Tokens of each sample of a row to train on, () for one left out. Raises KeyError for a row not looked at."""
         return self.parts[ref.dataset].lengths[ref]
+
+    @property
+    def _rows(self) -> list[tuple[int, ...]]:
+        return [lengths for part in self.parts for lengths in part.lengths.values()]
 
 
 def look_at_first_rows(
@@ -81,21 +94,36 @@ def look_at_first_rows(
     parts: list[LookedAt] = []
     samples: list[Encoded] = []
     problems: list[RowProblem] = []
+    refs: set[RowRef] = set()
     for first in rows:
-        outcomes = examples.outcomes(first.refs)
+        outcomes = _outcomes(first.refs, examples)
+        refs.update(found.ref for found in outcomes)
         surveyor.look(outcomes, used_for=first.used_for)
         problems += [found.problem for found in outcomes if found.problem is not None and not found.is_dropped]
         if first.used_for == "train":
-            parts.append(LookedAt(_lengths(outcomes), first.num_rows, len(first.refs) == first.num_rows))
+            parts.append(LookedAt(_lengths(outcomes), first.num_rows, len(outcomes) == first.num_rows))
             samples += _choose_samples([found.encoded for found in outcomes if found.encoded is not None])
-    refs = frozenset(ref for first in rows for ref in first.refs)
-    return FirstLook(tuple(parts), refs, tuple(samples)), problems
+    return FirstLook(tuple(parts), frozenset(refs), tuple(samples)), problems
 
 
-def _lengths(outcomes: Sequence[Outcome]) -> dict[RowRef, int]:
-    return {found.ref: 0 if found.encoded is None else len(found.encoded) for found in outcomes}
+def _outcomes(refs: Sequence[RowRef], examples: Examples) -> list[Outcome]:
+    """Of the rows at `refs`, but no more of them once they have tokens enough: a document may be a book."""
+    outcomes: list[Outcome] = []
+    num_tokens = 0
+    for start in range(0, len(refs), _ROWS_AT_ONCE):
+        some = examples.outcomes(refs[start : start + _ROWS_AT_ONCE])
+        outcomes += some
+        num_tokens += sum(len(found.encoded) for found in some if found.encoded is not None)
+        if num_tokens >= _MOST_TOKENS:
+            break
+    return outcomes
+
+
+def _lengths(outcomes: Sequence[Outcome]) -> dict[RowRef, tuple[int, ...]]:
+    return {found.ref: () if found.encoded is None else found.encoded.sample_lengths for found in outcomes}
 
 
 def _choose_samples(examples: Sequence[Encoded]) -> list[Encoded]:
-    with_media = [example for example in examples[_NUM_SAMPLES:] if example.media]
-    return [*examples[:_NUM_SAMPLES], *with_media[:_NUM_MEDIA_SAMPLES]]
+    samples = chain.from_iterable(example.samples() for example in examples)
+    first = list(islice(samples, _NUM_SAMPLES))
+    return [*first, *islice((sample for sample in samples if sample.media), _NUM_MEDIA_SAMPLES)]

@@ -9,7 +9,8 @@ import html
 from itertools import groupby
 
 from tunesmith.data.problem import RowProblem
-from tunesmith.data.report.preview import PreviewedRow, Segment, describe_row, segments
+from tunesmith.data.report.preview import PreviewedRow
+from tunesmith.data.report.preview_parts import Segment, Stretch, describe_row, stretches
 from tunesmith.data.report.thumbnails import draw_media
 
 _STYLE = """
@@ -21,7 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
   background: var(--paper); }
 section { border: 1px solid var(--edge); border-radius: 8px; margin: 1rem 0; padding: .75rem 1rem; }
 section > h2:first-child { margin-top: 0; }
-h2.row { font-size: .875rem; font-weight: 500; color: var(--quiet); margin: 0 0 .5rem; }
+h2.row, h3.row { font-size: .875rem; font-weight: 500; color: var(--quiet); margin: 0 0 .5rem; }
 pre { font: 13.5px/1.65 ui-monospace, "Noto Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere;
   margin: 0; }
 .l { background: var(--loss); } .m { background: var(--media); border-radius: 3px; }
@@ -54,9 +55,16 @@ def draw_row(row: PreviewedRow | RowProblem) -> str:
     if isinstance(row, RowProblem):
         return f'<section class="bad">{html.escape(str(row))}</section>\n'
     title = html.escape(describe_row(row).removeprefix("── "))
-    tokens = "".join(_media_run(part) if part.media else _tokens(part) for part in segments(row))
+    body = "".join(map(_stretch, stretches(row)))
     media = "".join(draw_media(item) for item in row.trace.rendered.media)
-    return f'<section><h2 class="row">{title}</h2>\n<pre>{tokens}</pre>{media}</section>\n'
+    return f'<section><h2 class="row">{title}</h2>\n{body}{media}</section>\n'
+
+
+def _stretch(stretch: Stretch) -> str:
+    title = f"{stretch.name} · {stretch.num_tokens} tokens"
+    head = f'<h3 class="row">{html.escape(title)}</h3>' if stretch.name else ""
+    tokens = "".join(_media_run(part) if part.media else _tokens(part) for part in stretch.segments)
+    return f"{head}<pre>{tokens}</pre>"
 
 
 def _tokens(segment: Segment) -> str:

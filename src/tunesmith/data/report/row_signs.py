@@ -13,13 +13,16 @@ from hashlib import blake2b
 import numpy as np
 
 from tunesmith.chat.message import Conversation, Message
+from tunesmith.config.stages import RowKind
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.data.encoding.spans import runs_of
 from tunesmith.data.encoding.tokenize import control_tokens
 from tunesmith.data.problem import RowProblem
+from tunesmith.data.report.answer_signs import JudgedRow, judged_ids, judged_row, likeness
 from tunesmith.models.preprocessing.processor import Preprocessor
 
 OPEN_ANSWER = "answer without an end token"
+OPEN_DOCUMENT = "document without an end token"
 BLANK_ANSWER = "answer that says nothing"
 REPEATED_PROMPT = "answer that repeats the prompt"
 CONTROL_TEXT = "text that spells a control token"
@@ -27,6 +30,9 @@ TINY_MEDIUM = "medium of very few tokens"
 
 FEWEST_MEDIA_TOKENS = 4
 """A picture of so few tokens is a blur: 4 tokens of Qwen2.5-VL are 56 x 56 pixels."""
+
+_NUM_SHOWN = 60
+"""Characters shown of an answer."""
 
 _SHORTEST_PROMPT = 12
 """Characters of a prompt below which an answer may well begin with it ("hi" - "hi, how can I help?")."""
@@ -41,47 +47,77 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 class RowSigns:
     """What a row is remembered by.
 
-    content: 64 bits of what the model sees: ids and media; equal for equal rows
-    answer:  64 bits of its last answer
-    signs:   what is wrong with it, one RowProblem a kind of those above
+    content:  64 bits of what the model sees and is told of it: ids, media, verdict; equal for equal rows
+    opposite: the content of a row that says the opposite of this one; None where nothing is judged
+    answer:   64 bits of its last answer; None where it has none
+    judged:   what is counted of judged answers; None where there are none
+    signs:    what is wrong with it, one RowProblem a kind of those above and in `answer_signs`
     """
 
     content: int
-    answer: int
+    opposite: int | None
+    answer: int | None
+    judged: JudgedRow | None
     signs: tuple[RowProblem, ...]
 
 
 class SignReader:
-    """Reads signs for one model's vocabulary. Picklable, so that worker processes may hold one."""
+    """Reads signs for one model's vocabulary and one kind of rows. Picklable, so that worker processes may hold one."""
 
-    def __init__(self, preprocessor: Preprocessor) -> None:
+    def __init__(self, preprocessor: Preprocessor, rows: RowKind = "conversations") -> None:
         control = control_tokens(preprocessor)
+        self._rows = rows
         self._control_ids = np.array(sorted(control.values()), dtype=np.int64)
         self._blank_ids = _whitespace_ids(preprocessor)
         self._spelled = re.compile("|".join(map(re.escape, control)) or r"(?!)")
 
     def read(self, encoded: Encoded, conversation: Conversation) -> RowSigns:
         """The signs of a row that is kept; `conversation` as the dataset has it."""
-        found = {
-            OPEN_ANSWER: self._open_answer(encoded),
-            BLANK_ANSWER: _blank_answer(conversation),
-            REPEATED_PROMPT: _repeated_prompt(conversation),
-            CONTROL_TEXT: self._control_text(conversation),
-            TINY_MEDIUM: _tiny_medium(encoded),
-        }
-        signs = tuple(RowProblem(encoded.source, kind, detail) for kind, detail in found.items() if detail)
-        answer = _last_answer(conversation)
+        found = {**self._signs_of_answers(encoded, conversation), CONTROL_TEXT: self._control_text(conversation)}
+        found[TINY_MEDIUM] = _tiny_medium(encoded)
+        answer = None if self._rows == "documents" else _last_answer(conversation)
+        said = repr((answer.text, answer.tool_calls)).encode() if answer else b""
+        content, opposite = self._contents(encoded, conversation, said)
         return RowSigns(
-            content=_hash_of(encoded.input_ids.tobytes(), *_media_bytes(conversation)),
-            answer=_hash_of(repr((answer.text, answer.tool_calls)).encode()) if answer else 0,
-            signs=signs,
+            content=content,
+            opposite=None if opposite == content else opposite,
+            answer=_hash_of(said) if answer else None,
+            judged=judged_row(encoded, conversation),
+            signs=tuple(RowProblem(encoded.source, kind, detail) for kind, detail in found.items() if detail),
         )
 
-    def _open_answer(self, encoded: Encoded) -> str:
+    def _contents(self, encoded: Encoded, conversation: Conversation, said: bytes) -> tuple[int, int | None]:
+        """RowSigns.content and .opposite. What is `said` for reference is no part of a prompt's ids."""
+        media = list(_media_bytes(conversation))
+        if not encoded.branches:
+            ids = encoded.input_ids.tobytes()
+            return _hash_of(ids, *media, *([said] if self._rows == "prompts" else [])), None
+        own, opposite = judged_ids(encoded, conversation.verdict)
+        return _hash_of(own, *media), _hash_of(opposite, *media)
+
+    def _signs_of_answers(self, encoded: Encoded, conversation: Conversation) -> dict[str, str]:
+        """What is wrong with answers, or with the end of a document. A prompt's answer is only judged by."""
+        if self._rows == "prompts":
+            return {}
+        if self._rows == "documents":
+            return {OPEN_DOCUMENT: "" if self._has_end(encoded.input_ids) else "it ends in the middle of text"}
+        alike = likeness(conversation)
+        return {
+            OPEN_ANSWER: self._open_answer(encoded, is_pair=conversation.verdict is None),
+            BLANK_ANSWER: _blank_answer(conversation),
+            REPEATED_PROMPT: _repeated_prompt(conversation),
+            **({alike: f"both are {_start_of(conversation.messages[-1].text)}"} if alike else {}),
+        }
+
+    def _open_answer(self, encoded: Encoded, *, is_pair: bool) -> str:
         """An end is a control token, maybe with whitespace of the template's behind it (train_on_prompt)."""
-        runs = runs_of(encoded.labels != IGNORED)
-        num_open = sum(not self._has_end(encoded.input_ids[start:end]) for start, end in runs)
-        return f"{num_open} of {len(runs)} stretches in the loss end in the middle of text" if num_open else ""
+        numbers = range(len(encoded.branches) if is_pair else min(len(encoded.branches), 1))
+        answers = [encoded.answer(number) for number in numbers] or [encoded]
+        stretches = [
+            answer.input_ids[start:end] for answer in answers for start, end in runs_of(answer.labels != IGNORED)
+        ]
+        num_open = sum(not self._has_end(ids) for ids in stretches)
+        return f"{num_open} of {len(stretches)} stretches in the loss end in the middle of text" if num_open else ""
 
     def _has_end(self, ids: np.ndarray) -> bool:
         before_blanks = ids[:-1] if len(ids) > 1 and ids[-1] in self._blank_ids else ids
@@ -102,7 +138,7 @@ def _whitespace_ids(preprocessor: Preprocessor) -> np.ndarray:
 
 
 def _blank_answer(conversation: Conversation) -> str:
-    for message in conversation.messages:
+    for message in _messages(conversation):
         if message.role == "assistant" and message.supervised and not message.tool_calls:
             said = _INVISIBLE.sub("", message.text).strip()
             if said.lower() in _SAYS_NOTHING and not message.reasoning:
@@ -144,11 +180,23 @@ def _last_answer(conversation: Conversation) -> Message | None:
     return answers[-1] if answers else None
 
 
+def _messages(conversation: Conversation) -> tuple[Message, ...]:
+    """All messages, a pair's rejected answer last; an answer that belongs to another row is that row's matter."""
+    other = conversation.other_answer
+    return (
+        conversation.messages if other is None or conversation.verdict is not None else (*conversation.messages, other)
+    )
+
+
 def _texts(conversation: Conversation) -> Iterator[str]:
-    for message in conversation.messages:
+    for message in _messages(conversation):
         yield message.text
         if message.reasoning:
             yield message.reasoning
+
+
+def _start_of(text: str) -> str:
+    return repr(text if len(text) <= _NUM_SHOWN else text[:_NUM_SHOWN] + "…")
 
 
 def _around(text: str, found: re.Match[str]) -> str:

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from tunesmith.chat.message import Conversation, RowSource
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.config.data import DataSettings
+from tunesmith.config.stages import RowKind
 from tunesmith.data.examples import Examples, Outcome
+from tunesmith.data.report.answer_signs import AnswerTotals
 from tunesmith.data.report.report import DataReport, Reasons
 from tunesmith.data.report.report_builder import LostRows, ReportBuilder, Use
 from tunesmith.data.report.row_signs import RowSigns, SignReader
-from tunesmith.data.report.template_check import TemplateCheck, check_template
+from tunesmith.data.report.template_check import TemplateCheck, check_documents, check_template
 from tunesmith.data.report.twins import RowHashes, Twins, find_duplicates, find_leaks
 from tunesmith.models.preprocessing.processor import Preprocessor
 
@@ -38,20 +40,26 @@ _NUM_RENDERED = 16
 class Survey:
     """What the rows looked at show.
 
+    rows:            what the run's stage learns from
     signs:           rows that show a sign of `row_signs`, by kind
     num_same_answers: training rows that share the commonest last answer; `same_answer` is the first of them
     duplicates:      training rows that stand in training before, word for word
     leaks:           held-out rows that stand in training too
+    contradictions:  training rows that say the opposite of another: the other answer is the better one
+    answers:         sums over judged answers of training rows
     template:        whether the chat template fits the model
     """
 
     report: DataReport
     data: DataSettings
+    rows: RowKind
     signs: Reasons
     num_same_answers: int
     same_answer: RowSource | None
     duplicates: Twins
     leaks: Twins
+    contradictions: Twins
+    answers: AnswerTotals
     template: TemplateCheck
 
 
@@ -66,17 +74,21 @@ class Surveyor:
         preprocessor: Preprocessor,
         template: ChatTemplate,
         data: DataSettings,
+        rows: RowKind = "conversations",
     ) -> None:
         self._examples = examples
         self._preprocessor = preprocessor
         self._template = template
         self._data = data
-        self._reader = SignReader(preprocessor)
+        self._rows = rows
+        self._reader = SignReader(preprocessor, rows)
         self._report = report
         self._signs = LostRows(most_examples=_NUM_NAMED)
         self._answers: Counter[int] = Counter()
         self._first_of: dict[int, RowSource] = {}
         self._hashes: dict[Use, RowHashes] = {"train": RowHashes(), "eval": RowHashes()}
+        self._opposites = RowHashes()
+        self._judged = AnswerTotals()
         self._tried: list[Conversation] = []
 
     def look(self, outcomes: Iterable[Outcome], *, used_for: Use) -> None:
@@ -93,14 +105,19 @@ class Surveyor:
         for sign in signs.signs:
             self._signs.add(sign)
         if used_for == "train":
-            self._count_answer(signs.answer, outcome.source)
+            self._count_answers(signs, outcome.source)
             if len(self._tried) < _NUM_RENDERED:
                 self._tried.append(self._examples.conversation(outcome.ref))
 
-    def _count_answer(self, answer: int, source: RowSource) -> None:
-        if answer in self._answers or len(self._answers) < _MOST_ANSWERS:
+    def _count_answers(self, signs: RowSigns, source: RowSource) -> None:
+        answer = signs.answer
+        if answer is not None and (answer in self._answers or len(self._answers) < _MOST_ANSWERS):
             self._answers[answer] += 1
             self._first_of.setdefault(answer, source)
+        if signs.judged is not None:
+            self._judged = self._judged.plus(signs.judged)
+        if signs.opposite is not None:
+            self._opposites.add(signs.opposite, source)
 
     def survey(self) -> Survey:
         """What is known now."""
@@ -108,13 +125,21 @@ class Surveyor:
         return Survey(
             report=self._report.report(),
             data=self._data,
+            rows=self._rows,
             signs=self._signs.reasons(),
             num_same_answers=commonest[0][1] if commonest else 0,
             same_answer=self._first_of[commonest[0][0]] if commonest else None,
             duplicates=find_duplicates(self._hashes["train"]),
             leaks=find_leaks(self._hashes["eval"], self._hashes["train"]),
-            template=check_template(self._template, self._preprocessor, self._tried),
+            contradictions=find_leaks(self._opposites, self._hashes["train"]),
+            answers=self._judged,
+            template=self._check_template(),
         )
+
+    def _check_template(self) -> TemplateCheck:
+        if self._rows == "documents":
+            return check_documents(self._preprocessor, self._tried)
+        return check_template(self._template, self._preprocessor, self._tried)
 
 
 def read_signs(

@@ -1,4 +1,5 @@
 """Whether a chat template fits a model: its words are the tokenizer's tokens, and it writes what the model's own does.
+Of documents, which have none, whether their text survives the tokenizer.
 
 Tried on a few conversations. Opens no media and reads no weights.
 """
@@ -6,13 +7,13 @@ Tried on a few conversations. Opens no media and reads no weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tunesmith.chat.marks import Span
 from tunesmith.chat.message import Conversation, Message, RowSource, Text
-from tunesmith.chat.render import Rendered, render_conversation
+from tunesmith.chat.render import Rendered, render_conversation, render_prompt
 from tunesmith.chat.template import ChatTemplate
 from tunesmith.data.encoding.tokenize import TextTokenizer
 from tunesmith.errors import DataError
@@ -65,10 +66,12 @@ class TemplateCheck:
 def check_template(
     template: ChatTemplate, preprocessor: Preprocessor, conversations: Sequence[Conversation]
 ) -> TemplateCheck:
-    """Try `template` on `conversations`; those that it cannot render are left out."""
-    tried = [(row, rendered) for row in conversations if (rendered := _render(template, row)) is not None]
+    """Try `template` on `conversations`, with each of a pair's answers; those that it cannot render are left out."""
+    rows = [row for conversation in conversations for row in _alone(conversation)]
+    tried = [(row, rendered) for row in rows if (rendered := _render(template, row)) is not None]
     own = _own_template(template, preprocessor)
     differences = [] if own is None else list(_differences_from(own, tried))
+    texts = ((row, rendered.text, rendered.literal) for row, rendered in tried)
     return TemplateCheck(
         name=template.name,
         num_tried=len(tried),
@@ -76,17 +79,34 @@ def check_template(
         not_own=next(iter(differences), None),
         num_not_own=len(differences),
         only_system=own is not None and not any(_differences_from(own, _with_system(tried, template))),
-        not_back=next(_not_read_back(tried, preprocessor), None),
+        not_back=next(_not_read_back(texts, preprocessor), None),
         has_own=preprocessor.chat_template is not None,
     )
+
+
+def check_documents(preprocessor: Preprocessor, documents: Sequence[Conversation]) -> TemplateCheck:
+    """Whether the text of `documents`, which have no template, reads back as it was."""
+    texts = [(document, document.messages[0].text) for document in documents]
+    pieces = ((document, text, [(0, len(text))]) for document, text in texts)
+    return TemplateCheck(
+        name="no chat template", num_tried=len(texts), not_back=next(_not_read_back(pieces, preprocessor), None)
+    )
+
+
+def _alone(conversation: Conversation) -> Iterator[Conversation]:
+    """The conversation with each of its answers; that of another row, beside an answer with a verdict, left out."""
+    yield replace(conversation, other_answer=None)
+    if conversation.other_answer is not None and conversation.verdict is None:
+        yield conversation.with_other_answer
 
 
 _Tried = Sequence[tuple[Conversation, Rendered]]
 
 
 def _render(template: ChatTemplate, conversation: Conversation) -> Rendered | None:
+    render = render_conversation if conversation.messages[-1].role == "assistant" else render_prompt
     try:
-        return render_conversation(template, conversation)
+        return render(template, conversation)
     except DataError:
         return None
 
@@ -129,13 +149,16 @@ def _own_text(rendered: Rendered) -> Iterator[str]:
         yield rendered.text[start:end]
 
 
-def _not_read_back(tried: _Tried, preprocessor: Preprocessor) -> Iterator[Difference]:
-    """Where ids lose characters. Spaces are not compared: SentencePiece writes them differently at edges."""
+def _not_read_back(
+    texts: Iterable[tuple[Conversation, str, Sequence[Span]]], preprocessor: Preprocessor
+) -> Iterator[Difference]:
+    """Where ids lose characters of a row's text. Spaces are not compared: SentencePiece writes them differently at
+    edges."""
     tokenizer = TextTokenizer(preprocessor)
-    for conversation, rendered in tried:
-        ids = tokenizer.encode(rendered.text, literal=rendered.literal).ids
+    for conversation, text, literal in texts:
+        ids = tokenizer.encode(text, literal=literal).ids
         back = preprocessor.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        expected, found = _without_spaces(rendered.text), _without_spaces(str(back))
+        expected, found = _without_spaces(text), _without_spaces(str(back))
         if found != expected and found.removeprefix(preprocessor.tokenizer.bos_token or "") != expected:
             yield _difference(conversation, expected, found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from tunesmith import log
 from tunesmith.chat.message import Conversation, RowSource
 from tunesmith.config.settings import Settings
 from tunesmith.data.formats.layout import Layout
-from tunesmith.data.formats.table import FORMATS
+from tunesmith.data.formats.table import read_row
 from tunesmith.data.formats.values import describe
 from tunesmith.data.problem import RowError
 from tunesmith.data.rows.catalog import find_datasets
@@ -32,12 +33,13 @@ from tunesmith.data.rows.hub import HubAccess, hub_access, list_hub_files, load_
 from tunesmith.data.rows.open_files import OpenFiles
 from tunesmith.data.rows.selection import Selection, select_rows
 from tunesmith.data.rows.sources import DataFile, list_files
-from tunesmith.data.store.address import Block, Cursor, RowRef
+from tunesmith.data.store.address import Address, Block, Cursor, RowRef
 from tunesmith.data.store.index import RowIndex, index_rows
 from tunesmith.data.store.parquet_rows import ParquetRows
 from tunesmith.data.store.row_file import Addresses, Unreadable
 
 _ROWS_PER_BLOCK = 1024
+_BETWEEN_ROWS = b"\0neighbour\0"
 _NO_ROWS = np.empty((0, 2), np.int64)
 
 
@@ -66,6 +68,19 @@ class _Index:
 
     selection: Selection
     files: tuple[RowIndex, ...]
+
+    def num_used(self, file: int) -> int:
+        """Rows of the file that may be used: all of them, or the first; an index may know of more."""
+        known, selection = len(self.files[file]), self.selection
+        return known if selection.drawn is not None else min(known, selection.num_rows - selection.starts[file])
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbour:
+    """The row whose answer a judged one is compared with."""
+
+    address: Address
+    conversation: Conversation
 
 
 class Dataset:
@@ -133,19 +148,44 @@ class Dataset:
         return row if isinstance(row, dict | Unreadable) else Unreadable(_describe_wrong_type(row))
 
     def raw(self, ref: RowRef) -> bytes:
-        """The row's content, equal for equal rows: what caches and the search for duplicates go by."""
-        return self._open[ref.file].raw(ref.address)
+        """All that the row's conversation is made of, equal for equal ones: what caches go by."""
+        raw = self._open[ref.file].raw(ref.address)
+        neighbour = self._neighbour(ref)
+        return raw if neighbour is None else raw + _BETWEEN_ROWS + self._open[ref.file].raw(neighbour.address)
 
     def conversation(self, ref: RowRef) -> Conversation:
         """The row as a conversation that knows where it stands. Raises RowError; DataError as read."""
-        row = self._open[ref.file].read(ref.address)
+        conversation = replace(self._conversation_at(ref.file, ref.address), source=self.source(ref))
+        if self._layout.rows != "verdicts":
+            return conversation
+        neighbour = self._neighbour(ref)
+        if neighbour is None:
+            raise RowError(
+                "no other answer",
+                "no other row of this file can be used, and stage: kto compares each answer with that of another row; "
+                "add rows",
+            )
+        return replace(conversation, other_answer=neighbour.conversation.messages[-1])
+
+    def _conversation_at(self, file: int, address: Address) -> Conversation:
+        row = self._open[file].read(address)
         if isinstance(row, Unreadable):
             raise RowError("unreadable row", row.reason)
         if not isinstance(row, dict):
             raise RowError("wrong type", _describe_wrong_type(row))
-        conversation = FORMATS[self._layout.formatting](row, self._layout)
+        conversation = read_row(row, self._layout)
         note_differences(self._entry, self._layout, row, conversation)
-        return replace(conversation, source=self.source(ref))
+        return conversation
+
+    def _neighbour(self, ref: RowRef) -> _Neighbour | None:
+        """Of rows with verdicts the usable one before `ref` in its file, round the end; None where there is none."""
+        if self._layout.rows != "verdicts":
+            return None
+        addresses = self._index.files[ref.file]
+        for row in chain(range(ref.row - 1, -1, -1), range(self._index.num_used(ref.file) - 1, ref.row, -1)):
+            with suppress(RowError):
+                return _Neighbour(addresses[row], self._conversation_at(ref.file, addresses[row]))
+        return None
 
     def fingerprint(self) -> str:
         """32 hex digits that change with the files, the layout and which rows are used. Raises DataError."""
@@ -218,8 +258,8 @@ def open_datasets(names: Sequence[str], settings: Settings, *, first_number: int
     """The datasets `names`, numbered from `first_number` on in their RowRefs.
 
     Without `streaming` the rows of all files are found (kept for the next time), so a file that is cut or broken shows
-    here. Raises UsageError for a name that is no dataset; DataError for files that cannot be read or hold no rows;
-    NotSupportedYetError for data of other stages.
+    here. Raises UsageError for a name that is no dataset, and for rows that another stage than the run's learns from;
+    DataError for files that cannot be read or hold no rows.
     """
     access = hub_access(settings.model)
     entries = find_datasets(names, settings.data)
@@ -233,7 +273,8 @@ def _open(entry: DatasetEntry, settings: Settings, access: HubAccess, *, number:
     if streaming and entry.num_samples is not None:
         log.note_once(f"dataset {entry.name}: with streaming, num_samples takes the first rows instead of a draw")
     at_most = limits.max_samples if entry.num_samples is None else None
-    layout = find_layout(entry, read_first_rows(entry, files, at_most=at_most))
+    first = read_first_rows(entry, files, at_most=at_most)
+    layout = find_layout(entry, first, stage=settings.training.stage)
     dataset = Dataset(entry, files, layout, number=number, limits=limits)
     if not streaming:
         log.info(f"{entry.name}: {dataset.num_rows} rows from {dataset.place}")
@@ -253,5 +294,6 @@ def _describe_wrong_type(row: object) -> str:
 def _layout_key(layout: Layout) -> str:
     """32 hex digits: the same for layouts that make the same conversation of a row."""
     folder = None if layout.media_folder is None else str(layout.media_folder.absolute())
-    parts = (layout.formatting, asdict(layout.columns), asdict(layout.tags), sorted(layout.expects_media), folder)
+    columns, tags, expected = asdict(layout.columns), asdict(layout.tags), sorted(layout.expects_media)
+    parts = (layout.formatting, layout.rows, columns, tags, expected, folder)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -14,16 +14,15 @@ from typing import Any
 from tunesmith import env, log
 from tunesmith.chat.message import MediaKind
 from tunesmith.config.data import DataSettings
+from tunesmith.config.stages import RowKind
 from tunesmith.data.formats.layout import FORMAT_NAMES, OPENAI_TAGS, Columns, Layout, Tags
 from tunesmith.data.formats.values import describe, shorten
 from tunesmith.data.rows.hub import HubPlace
 from tunesmith.data.rows.sources import exists, expand_range
-from tunesmith.errors import NotSupportedYetError, UsageError
+from tunesmith.errors import UsageError
 
 _MEDIA_COLUMNS: dict[str, MediaKind] = {"images": "image", "videos": "video", "audios": "audio"}
-_OTHER_STAGES = {"chosen": "dpo", "rejected": "dpo", "kto_tag": "kto"}
-_OWN_COLUMN_KEYS = tuple(field.name for field in fields(Columns))
-_COLUMN_KEYS = _OWN_COLUMN_KEYS + tuple(_OTHER_STAGES)
+_COLUMN_KEYS = tuple(field.name for field in fields(Columns))
 _TAG_KEYS = tuple(field.name for field in fields(Tags))
 _MOST_PATH_CHARS = 300
 _PLACES = ("file_name", "hf_hub_url", "ms_hub_url")
@@ -40,32 +39,34 @@ class DatasetEntry:
     """A dataset the user named.
 
     layout:  how to read its rows; None for one to be recognised from its first rows
+    holds:   what dataset_info.json says its rows hold, by `ranking`, `chosen`, `rejected` or `kto_tag`; else None
     implied: keys that `columns` or `tags` leaves out and whose documented defaults are used
     """
 
     name: str
     place: Path | HubPlace
     layout: Layout | None = None
+    holds: RowKind | None = None
     media_folder: Path | None = None
     num_samples: int | None = None
     implied: tuple[str, ...] = ()
 
 
 def read_entry(name: str, entry: object, *, file: Path, data: DataSettings) -> DatasetEntry:
-    """The entry `name` of the catalog `file`. Raises UsageError; NotSupportedYetError for data of other stages."""
+    """The entry `name` of the catalog `file`. Raises UsageError."""
     where = f"{file}, dataset {name!r}"
     values = _read_object(entry, where)
     _warn_unknown(values, _ENTRY_KEYS, where)
     columns, tags = (_read_object(values.get(key) or {}, f"{where}, {key}") for key in ("columns", "tags"))
     _warn_unknown(columns, _COLUMN_KEYS, f"{where}, columns")
     _warn_unknown(tags, _TAG_KEYS, f"{where}, tags")
-    _refuse_other_stages(values, columns, where)
     place = _read_place(values, where, data)
     folder = Path(data.media_dir) if data.media_dir else (file.parent if isinstance(place, Path) else None)
     return DatasetEntry(
         name,
         place,
         layout=_read_layout(values, columns, tags, where=where, media_folder=folder),
+        holds=_read_kind(values, columns),
         media_folder=folder,
         num_samples=_read_num_samples(values, where),
         implied=_implied(columns, tags),
@@ -87,14 +88,10 @@ def _warn_unknown(values: Mapping[str, Any], known: tuple[str, ...], where: str)
             )
 
 
-def _refuse_other_stages(values: Mapping[str, Any], columns: Mapping[str, Any], where: str) -> None:
-    stage = (
-        "dpo" if values.get("ranking") else next((_OTHER_STAGES[key] for key in columns if key in _OTHER_STAGES), "")
-    )
-    if stage:
-        raise NotSupportedYetError(
-            f"{where} holds data for stage: {stage}, which is not there yet; take it out of `dataset` for stage: sft"
-        )
+def _read_kind(values: Mapping[str, Any], columns: Mapping[str, Any]) -> RowKind | None:
+    if values.get("ranking") or columns.get("chosen") or columns.get("rejected"):
+        return "pairs"
+    return "verdicts" if columns.get("kto_tag") else None
 
 
 def _read_place(values: Mapping[str, Any], where: str, data: DataSettings) -> Path | HubPlace:
@@ -147,20 +144,23 @@ def _read_layout(
     default_tags = OPENAI_TAGS if formatting == "openai" else Tags()
     return Layout(
         formatting,
-        _read_columns(columns, where),
+        _read_columns(columns, where, is_ranking=bool(values.get("ranking"))),
         replace(default_tags, **{key: str(tags[key]) for key in _TAG_KEYS if tags.get(key) is not None}),
         expects_media=frozenset(kind for key, kind in _MEDIA_COLUMNS.items() if columns.get(key)),
         media_folder=media_folder,
     )
 
 
-def _read_columns(columns: Mapping[str, Any], where: str) -> Columns:
-    """The named columns; others keep their defaults, except where another key has named that very column."""
+def _read_columns(columns: Mapping[str, Any], where: str, *, is_ranking: bool) -> Columns:
+    """The named columns; others keep their defaults, except where another key has named that very column.
+
+    A ranking's answers that are not named stand in `chosen` and `rejected`.
+    """
     for key, name in columns.items():
         if name is not None and not isinstance(name, str):
             raise UsageError(f"{where}, columns: {key} is {describe(name)}; expected the name of a column")
-    named = {key: columns[key] for key in _OWN_COLUMN_KEYS if key in columns}
-    defaults = Columns()
+    named = {key: columns[key] for key in _COLUMN_KEYS if key in columns}
+    defaults = Columns(chosen="chosen", rejected="rejected") if is_ranking else Columns()
     taken = {
         key: None
         for key, default in asdict(defaults).items()

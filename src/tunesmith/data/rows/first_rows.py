@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith import log
+from tunesmith.config.stages import ROWS_OF_STAGE
 from tunesmith.data.formats.layout import Columns, Layout
-from tunesmith.data.formats.recognise import recognise, refuse_plain_text
+from tunesmith.data.formats.recognise import recognise
+from tunesmith.data.formats.row_kinds import fits, held_by, wrong_rows
+from tunesmith.data.rows.described import described_layout
 from tunesmith.data.rows.entry import DatasetEntry
 from tunesmith.data.rows.sources import DataFile
 from tunesmith.data.store.row_file import Unreadable
-from tunesmith.errors import DataError, NotSupportedYetError
+from tunesmith.errors import DataError
 
 _NUM_FIRST_ROWS = 1000
 """Rows whose keys decide the format of a dataset nobody described."""
@@ -69,30 +72,35 @@ def _count_media_bytes(value: object) -> int:
     return len(value) if isinstance(value, bytes) else 0
 
 
-def find_layout(entry: DatasetEntry, first: Sequence[Mapping[str, Any]]) -> Layout:
+def find_layout(entry: DatasetEntry, first: Sequence[Mapping[str, Any]], *, stage: str = "sft") -> Layout:
     """The layout that `entry` gives, checked against the `first` rows, or the one they show, which is said.
 
-    Raises DataError for rows of no known format; NotSupportedYetError for data of other stages.
+    Raises UsageError for rows that another stage than `stage` learns from; DataError for rows of no known format.
     """
-    refuse_plain_text(first, entry.name)
     if entry.layout is not None:
-        _check_columns(entry, entry.layout, first)
-        return entry.layout
+        layout = described_layout(entry, entry.layout, first, stage=stage)
+        _check_columns(entry, layout, first)
+        return layout
+    held, wanted = held_by(first), ROWS_OF_STAGE[stage]
+    if held is not None and not fits(held, first, wanted=wanted):
+        raise wrong_rows(entry.name, held, stage=stage)
     try:
-        recognised = recognise(first, media_folder=entry.media_folder)
-    except NotSupportedYetError as error:
-        raise NotSupportedYetError(f"dataset {entry.name}: {error}") from None
+        recognised = recognise(first, media_folder=entry.media_folder, wanted=wanted)
     except DataError as error:
         raise DataError(f"dataset {entry.name}: {error}") from None
     keys = ", ".join(recognised.keys)
-    log.info(f"{entry.name}: read as {recognised.layout.formatting} (keys: {keys})")
+    log.info(f"{entry.name}: read as {_name(recognised.layout)} (keys: {keys})")
     return recognised.layout
+
+
+def _name(layout: Layout) -> str:
+    return "documents" if layout.rows == "documents" else layout.formatting
 
 
 def _check_columns(entry: DatasetEntry, layout: Layout, first: Sequence[Mapping[str, Any]]) -> None:
     """Say which columns that dataset_info.json names stand in no row.
 
-    Raises DataError where it is the question's: the other half of it would be taken for the whole.
+    Raises DataError where it is the question's: the other half of it would be taken for the whole; or an answer's.
     """
     present = list(dict.fromkeys(key for row in first for key in row))
     named = {key: column for key, column in asdict(layout.columns).items() if column != asdict(Columns())[key]}
@@ -102,6 +110,7 @@ def _check_columns(entry: DatasetEntry, layout: Layout, first: Sequence[Mapping[
         near = difflib.get_close_matches(column, present, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"they have {', '.join(present) or 'none'}"
         message = f"dataset {entry.name}: no row has the column {column!r} that `columns` names for {key}; {advice}"
-        if key == "prompt" and layout.formatting == "alpaca":
+        is_prompt = key == "prompt" and (layout.formatting == "alpaca" or layout.rows == "documents")
+        if is_prompt or key in ("chosen", "rejected", "kto_tag"):
             raise DataError(message)
         log.warning(message)

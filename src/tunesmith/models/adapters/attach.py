@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from peft.utils import set_peft_model_state_dict
 from transformers import PreTrainedModel
@@ -18,6 +19,7 @@ from tunesmith.config.settings import Settings
 from tunesmith.config.tuning import TuningSettings
 from tunesmith.errors import ModelError, UsageError
 from tunesmith.models.adapters.native import check_published_layout, read_adapter, with_native_names
+from tunesmith.models.adapters.stored import PREFIX
 from tunesmith.models.adapters.targets import (
     compact_targets,
     projector_in_full,
@@ -26,11 +28,13 @@ from tunesmith.models.adapters.targets import (
     whole_alpha,
 )
 from tunesmith.models.files.locate import locate
+from tunesmith.models.files.score_weight import read_value_head
 from tunesmith.models.files.trained import ADAPTER_CONFIG
 from tunesmith.models.files.weight_files import check_weight_file, read_json
 from tunesmith.models.parts import ModelParts, find_parts, input_embedding, output_embedding, weight_of
 from tunesmith.models.quantization import is_quantized
 from tunesmith.models.quiet import quiet_transformers
+from tunesmith.models.score_head import SCORE_WEIGHT, put_score_head, score_head
 
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NAME = "default"
@@ -71,7 +75,7 @@ def new_adapter(model: PreTrainedModel, parts: ModelParts, settings: Settings) -
     extra = [*_additional_modules(model, settings), *_open_projector(model, parts, tuning)]
     tower = tower_lora(targets, parts, tuning)
     config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
+        task_type=TaskType.CAUSAL_LM if score_head(model) is None else TaskType.SEQ_CLS,
         r=tuning.lora_rank,
         lora_alpha=whole_alpha("lora_alpha", tuning.lora_alpha, rank=tuning.lora_rank),
         rank_pattern=tower.rank,
@@ -91,7 +95,15 @@ def new_adapter(model: PreTrainedModel, parts: ModelParts, settings: Settings) -
 def _wrap(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     adapted = get_peft_model(model, config, adapter_name=_NAME)
     assert isinstance(adapted, PeftModel)
+    if score_head(model) is not None:
+        _save_score_head_once(adapted)
     return adapted
+
+
+def _save_score_head_once(adapted: PeftModel) -> None:
+    """PEFT adds every name that a head may have, whatever is there already."""
+    config: Any = adapted.peft_config[_NAME]
+    config.modules_to_save = [name for name in dict.fromkeys(config.modules_to_save) if name != "classifier"]
 
 
 def _open_projector(model: PreTrainedModel, parts: ModelParts, tuning: TuningSettings) -> list[str]:
@@ -165,10 +177,10 @@ def attach_adapter(model: PreTrainedModel, folder: Path, *, trains: bool) -> Pef
     name_or_path = str(model.name_or_path)
     try:
         with quiet_transformers():
-            config, stored = read_adapter(folder, model.config)
+            config, stored = read_adapter_for(model, folder)
             config.inference_mode = not trains
             adapted = _wrap(model, config)
-            report: Any = set_peft_model_state_dict(adapted, dict(stored), adapter_name=_NAME)
+            report: Any = set_peft_model_state_dict(adapted, stored, adapter_name=_NAME)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ModelError(_does_not_fit(folder, name_or_path, str(error).strip().splitlines()[0])) from error
     absent = [name for name in report.missing_keys if "lora_" in name]
@@ -176,6 +188,23 @@ def attach_adapter(model: PreTrainedModel, folder: Path, *, trains: bool) -> Pef
         example = [*report.unexpected_keys, *absent][0]
         raise ModelError(_does_not_fit(folder, name_or_path, f"{example} has no counterpart"))
     return adapted
+
+
+def read_adapter_for(model: PreTrainedModel, folder: Path) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """PEFT's config and weights of the adapter in `folder`; if it scores, `model` then has a head to put them in.
+
+    Where `model` has a head and the adapter none, as when one that answers goes on to score, the head is the model's.
+    Raises what PEFT raises for files it cannot read, ModelError for damaged ones.
+    """
+    config, weights = read_adapter(folder, model.config)
+    name, value_head = f"{PREFIX}{SCORE_WEIGHT}", read_value_head(folder)
+    stored = dict(weights) if value_head is None else {**weights, name: value_head}
+    if name in stored and score_head(model) is None:
+        put_score_head(model, stored[name])
+    if (head := score_head(model)) is not None:
+        stored.setdefault(name, weight_of(head).detach())
+        config.task_type = TaskType.SEQ_CLS  # what PEFT calls a model with such a head, which it then saves whole
+    return config, stored
 
 
 def _check_adapter_weights(folder: Path) -> None:

@@ -101,12 +101,12 @@ def _explain(error: Exception, *, name: str, revision: str) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return (
             f"there is no folder {name!r} here, and no repository of that name on the hub (or it is private): correct "
-            "model_name_or_path, or set HF_TOKEN to a token that may read it"
+            "the name, or set HF_TOKEN to a token that may read it"
         )
     if isinstance(error, LocalEntryNotFoundError):
         return (
             f"{name} is not in the cache, and the hub cannot be reached (offline, or HF_HUB_OFFLINE is set): connect, "
-            "set HF_ENDPOINT to a mirror, set USE_MODELSCOPE_HUB=1, or give a local folder as model_name_or_path"
+            "set HF_ENDPOINT to a mirror, set USE_MODELSCOPE_HUB=1, or give the path of a local folder in its place"
         )
     return f"downloading {name} failed: {_first_line(error)}; run the same command again, the download resumes"
 

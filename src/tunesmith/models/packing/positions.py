@@ -1,4 +1,5 @@
-"""Position ids of a packed sequence: every sample counts from 0, as it would alone.
+"""Position ids of a packed sequence: every sample counts from 0, as it would alone, and each of its answers goes on
+from where their beginning ends.
 
 Models with several position axes (time, height, width: mRoPE, arXiv 2409.12191 §2.1) have a function of their own for
 them, `get_rope_index`. It is called on the samples as one padded batch, so it shares out the media among them itself.
@@ -8,7 +9,7 @@ Runs on the CPU and touches no weight. Knows nothing of attention or of what a b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from tunesmith.models.packing.strands import Strand, strands_of
 from tunesmith.models.parts import core_model
 
 _RENAMED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -25,9 +27,10 @@ _RENAMED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 """Arguments of `get_rope_index` that models derive from inputs of another name."""
 
 
-def restarting_positions(lengths: Sequence[int]) -> Tensor:
-    """(1, T) int64: 0, 1, … for each of the samples."""
-    return torch.cat([torch.arange(length) for length in lengths])[None]
+def restarting_positions(lengths: Sequence[int], branches: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    """(1, T) int64: 0, 1, … for each of the samples; the answers of one sample all begin with the same number."""
+    strands = strands_of(lengths, branches)
+    return torch.cat([torch.arange(strand.shared, strand.length) for strand in strands])[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +39,20 @@ class AxisPositions:
 
     rope_index: Callable[..., tuple[Tensor, Tensor]]
 
-    def __call__(self, inputs: Mapping[str, Tensor], lengths: Sequence[int]) -> Tensor:
+    def __call__(
+        self, inputs: Mapping[str, Tensor], lengths: Sequence[int], branches: Sequence[tuple[int, ...]] = ()
+    ) -> Tensor:
         """(1 + axes, 1, T) int64: the position in the sample's text, then on every axis.
 
-        inputs: a packed sequence on the CPU, input_ids (1, T) and the media tensors of its samples in order.
+        inputs: a packed sequence on the CPU, input_ids (1, T) and the media tensors of its samples in order; media
+                stand in the beginnings alone where samples have several answers
         """
-        rows = {name: self._apart(inputs[name], lengths) for name in self._per_token(inputs)}
-        mask = self._apart(torch.ones_like(inputs["input_ids"]), lengths)
+        strands = strands_of(lengths, branches)
+        rows = {name: _rows(inputs[name], strands) for name in self._per_token(inputs)}
+        mask = _rows(torch.ones_like(inputs["input_ids"]), strands)
         padded, _ = self.rope_index(**self._options(inputs), **rows, attention_mask=mask)  # (axes, samples, longest)
-        axes = padded[:, mask.bool()][:, None]
-        return torch.cat([restarting_positions(lengths)[None], axes.to(torch.int64)])
-
-    def _apart(self, values: Tensor, lengths: Sequence[int]) -> Tensor:
-        """(1, T) values as (samples, longest), zeros behind the shorter ones."""
-        return pad_sequence(list(torch.split(values[0], list(lengths))), batch_first=True)
+        axes = torch.cat(list(_unfolded(padded.to(torch.int64), strands)), dim=1)[:, None]
+        return torch.cat([restarting_positions(lengths, branches)[None], axes])
 
     def _per_token(self, inputs: Mapping[str, Tensor]) -> list[str]:
         return [name for name in ("input_ids", "mm_token_type_ids") if name in inputs and name in self._parameters]
@@ -74,6 +77,23 @@ def find_axis_positions(model: nn.Module) -> AxisPositions | None:
             rope_index: Any = module.get_rope_index
             return AxisPositions(rope_index)
     return None
+
+
+def _rows(values: Tensor, strands: Sequence[Strand]) -> Tensor:
+    """(1, T) values as (samples, longest): the beginning and first answer of each, zeros behind the shorter ones."""
+    rows = [values[0, strand.start : strand.stop] for strand in strands if not strand.shared]
+    return pad_sequence(rows, batch_first=True)
+
+
+def _unfolded(rows: Tensor, strands: Sequence[Strand]) -> Iterator[Tensor]:
+    """(axes, tokens) of each strand from (axes, samples, longest): text counts on alike on every axis."""
+    number = -1
+    for strand in strands:
+        number += not strand.shared
+        if strand.shared:
+            yield rows[:, number, strand.shared, None] + torch.arange(strand.num_tokens)
+        else:
+            yield rows[:, number, : strand.num_tokens]
 
 
 def _lengths_of(mask: Tensor | None) -> Tensor | None:

@@ -3,13 +3,14 @@
 A model is given two samples as one sequence, and each alone; the hidden states before its head must be the same. They
 must also differ clearly when the two are run as one text, or the comparison would have shown nothing. Whatever carries
 something from one sample into the next fails here: recurrent states, convolutions, positions of the whole sequence.
+Likewise for two answers behind one beginning, against the beginning with each of them by itself.
 Knows nothing of rows, collation or training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from tunesmith.models.head import find_output_embedding, observe_hidden_states
 from tunesmith.models.mode import evaluation_mode
 from tunesmith.models.packing.positions import AxisPositions, find_axis_positions
 from tunesmith.models.packing.split_attention import restore_attention, samples_apart, split_attention
+from tunesmith.models.packing.strands import strands_of
 from tunesmith.models.parts import core_model
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 2e-2}
@@ -37,16 +39,20 @@ class Packing:
     splits: by attention that runs sample after sample (`split_attention`); else transformers finds the samples by their
             positions, for FlashAttention or as a mask over the whole sequence
     axes:   the model's positions where they have several axes
+    shares: whether several answers to one beginning may stand behind it once (`prove_sharing`)
     """
 
     splits: bool
     axes: AxisPositions | None
+    shares: bool = False
 
-    def __call__(self, inputs: _Inputs, lengths: Sequence[int]) -> dict[str, Tensor]:
+    def __call__(
+        self, inputs: _Inputs, lengths: Sequence[int], branches: Sequence[tuple[int, ...]] = ()
+    ) -> dict[str, Tensor]:
         """The model's inputs for a packed sequence on the CPU: position_ids as it wants them, a mask if it splits."""
         completed = dict(inputs)
         if self.axes is not None:
-            completed["position_ids"] = self.axes(inputs, lengths)
+            completed["position_ids"] = self.axes(inputs, lengths, branches)
         if self.splits:
             completed["attention_mask"] = torch.ones_like(inputs["input_ids"])
         return completed
@@ -61,17 +67,19 @@ class PackingUnproven:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Inputs of two samples of these lengths, on the CPU.
+    """Inputs of two samples, or of one sample with two answers, on the CPU.
 
-    packed: one sequence, with position_ids (1, T) that restart
-    padded: two rows, the shorter one padded on its right
-    alone:  each by itself
+    lengths:  of the samples; branches: tokens of the answers, where there are two
+    packed:   one sequence, with position_ids (1, T) that restart
+    padded:   two rows, the shorter one padded on its right
+    alone:    each by itself
     """
 
-    lengths: tuple[int, int]
+    lengths: tuple[int, ...]
     packed: _Inputs
     padded: _Inputs
     alone: tuple[_Inputs, _Inputs]
+    branches: tuple[tuple[int, ...], ...] = ()
 
 
 def prove_packing(model: nn.Module, trial: Trial, *, may_split: bool = True) -> Packing | PackingUnproven:
@@ -96,6 +104,21 @@ def prove_packing(model: nn.Module, trial: Trial, *, may_split: bool = True) -> 
     return PackingUnproven(reasons[0] or reasons[-1])
 
 
+def prove_sharing(model: nn.Module, packing: Packing, trial: Trial) -> Packing | PackingUnproven:
+    """`packing` that shares, or why `model` cannot be given two answers behind one beginning.
+
+    trial: of one sample with two answers
+
+    Call it under the training's autocast. Raises torch.OutOfMemoryError.
+    """
+    if not packing.splits:
+        attention = core_model(model).config._attn_implementation
+        return PackingUnproven(f"its attention, {attention}, runs over the whole sequence at once")
+    sharing = replace(packing, shares=True)
+    reason = _try(model, trial, sharing)
+    return sharing if reason is None else PackingUnproven(reason)
+
+
 def _try(model: nn.Module, trial: Trial, packing: Packing) -> str | None:
     """Why the trial failed, None if it did not."""
     head = find_output_embedding(model)
@@ -111,18 +134,20 @@ def _try(model: nn.Module, trial: Trial, packing: Packing) -> str | None:
 
 
 def _compare(model: nn.Module, head: nn.Module, trial: Trial, packing: Packing) -> str | None:
+    strands = strands_of(trial.lengths, trial.branches)
     alone = [_states(model, head, inputs)[0] for inputs in trial.alone]
     padded = _states(model, head, trial.padded)
-    with samples_apart(trial.lengths if packing.splits else ()):
-        packed = _states(model, head, packing(trial.packed, trial.lengths))[0]
+    with samples_apart(trial.lengths if packing.splits else (), trial.branches):
+        packed = _states(model, head, packing(trial.packed, trial.lengths, trial.branches))[0]
     as_one_text = {name: value for name, value in trial.packed.items() if name != "position_ids"}
     mixed = _states(model, head, as_one_text)[0]
-    rounding = _distance([row[:length] for row, length in zip(padded, trial.lengths, strict=True)], alone)
-    error = _distance(torch.split(packed, list(trial.lengths)), alone)
-    effect = _distance([mixed[trial.lengths[0] :]], alone[1:])
+    expected = [one[strand.shared :] for one, strand in zip(alone, strands, strict=True)]
+    rounding = _distance([row[: len(one)] for row, one in zip(padded, alone, strict=True)], alone)
+    error = _distance([packed[strand.start : strand.stop] for strand in strands], expected)
+    effect = _distance([mixed[strands[1].start :]], expected[1:])
     if not error <= max(_TOLERANCE[_computed_in(packed)], _ROUNDING * rounding):
         return f"packed, a sample's hidden states change by {error:.1e} of their size (padded, by {rounding:.1e})"
-    if not effect >= _CONTRAST * error:
+    if not effect > _CONTRAST * error:
         return f"it could not be shown: packing changes hidden states by {error:.1e}, another sample by {effect:.1e}"
     return None
 

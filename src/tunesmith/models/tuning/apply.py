@@ -20,6 +20,7 @@ from tunesmith.models.freezing import freeze_keys, frozen_parts, train_layers, t
 from tunesmith.models.parts import find_parts
 from tunesmith.models.precision import Precision, choose_precision
 from tunesmith.models.quantization import is_packed, is_quantized
+from tunesmith.models.score_head import score_head, train_score_head
 from tunesmith.models.tuning.parameter_groups import parameter_groups
 from tunesmith.models.tuning.parameter_table import format_table, parameter_table
 
@@ -40,8 +41,10 @@ def apply_tuning(model: PreTrainedModel, settings: Settings) -> PreTrainedModel 
         _refuse_for_whole_weights(model, settings)
         choose = train_parts if kind == "full" else train_layers
         choose(model, find_parts(model), settings.tuning)
+        train_score_head(model)
     else:
         raise NotSupportedYetError(f"finetuning_type: {kind} is not supported yet; use lora, full or freeze")
+    _refuse_to_unlearn_scores(tuned, settings)
     if not any(parameter.requires_grad for parameter in tuned.parameters()):
         raise UsageError(f"nothing is left to train: {freeze_keys(frozen_parts(settings.tuning))}; set one to false")
     _set_formats(tuned, choose_precision(settings), keeps_frozen=kind == "lora")
@@ -68,6 +71,15 @@ def _refuse_for_whole_weights(model: PreTrainedModel, settings: Settings) -> Non
     if is_quantized(model):
         raise UsageError(
             f"finetuning_type: {kind} cannot train quantised weights; use lora or leave quantization_bit out"
+        )
+
+
+def _refuse_to_unlearn_scores(model: nn.Module, settings: Settings) -> None:
+    if score_head(model) is not None and settings.training.stage != "rm":
+        raise UsageError(
+            f"{settings.model.model_name_or_path} (or an adapter on it) is a reward model, which gives scores and "
+            f"answers nothing: stage: {settings.training.stage} starts from the language model it was trained from, "
+            "stage: rm from this one"
         )
 
 

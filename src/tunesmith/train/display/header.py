@@ -15,16 +15,26 @@ from tunesmith.train.display.metrics import peak_memory_bytes
 from tunesmith.train.steps.plan import StepPlan
 from tunesmith.train.steps.state import TrainState
 
+_ROWS = {"pairs": "pairs", "documents": "documents", "prompts": "answers"}
+"""What the rows of a step are called, where they have a name of their own."""
+
 
 def describe_run(
-    model: nn.Module, settings: Settings, *, report: DataReport, plan: StepPlan, device: torch.device
+    model: nn.Module,
+    settings: Settings,
+    *,
+    report: DataReport,
+    plan: StepPlan,
+    device: torch.device,
+    compared_with: str | None = None,
 ) -> str:
-    """Model, what trains, data, steps and memory, a line each."""
+    """Model, what trains and is compared with, data, steps and memory, a line each."""
     rows = parameter_table(model)
     training = settings.training
     lines = [
         f"model    {settings.model.model_name_or_path} on {_device_name(device)}",
         f"trains   {_describe_parts(rows)}",
+        *([] if compared_with is None else [f"against  {compared_with}"]),
         *_indented("data    ", report.summary()),
         f"steps    {_describe_steps(plan)} of {_describe_step(settings, plan)}, {training.optim}, "
         f"learning rate {training.learning_rate:g} {training.lr_scheduler_type}",
@@ -38,7 +48,8 @@ def describe_run(
 def describe_end(state: TrainState, *, folder: Path, metrics: Mapping[str, float], device: torch.device) -> str:
     """Steps, tokens, time, losses, memory and where everything is."""
     speed = state.tokens / max(state.seconds, 1e-9)
-    shown = {"loss": "loss", "eval_loss": "eval loss", "eval_accuracy": "token accuracy"}
+    shown = {"reward": "reward", "loss": "loss", "eval_loss": "eval loss", "eval_accuracy": "token accuracy"}
+    shown |= {"eval_rewards/accuracies": "accuracy of preferences"}
     losses = ", ".join(f"{label} {metrics[key]:.4f}" for key, label in shown.items() if key in metrics)
     lines = [
         f"finished {state.step:,} steps, {state.supervised_tokens:,} supervised of {state.tokens:,} tokens, "
@@ -50,7 +61,7 @@ def describe_end(state: TrainState, *, folder: Path, metrics: Mapping[str, float
     if state.best_metric is not None:
         lines.append(f"best     {state.best_metric:.4f} at step {state.best_step}")
     if state.empty_steps:
-        lines.append(f"note     {state.empty_steps} steps had no supervised token and changed nothing")
+        lines.append(f"note     {state.empty_steps} steps had nothing in the loss and changed nothing")
     return "\n".join([*lines, f"written  {folder}"])
 
 
@@ -62,13 +73,21 @@ def _describe_steps(plan: StepPlan) -> str:
 def _describe_step(settings: Settings, plan: StepPlan) -> str:
     """The rows of a step, `16 rows (8 x 2)`, or what bounds its micro-batches."""
     data, training, accumulation = settings.data, settings.training, plan.accumulation
-    if data.packing or data.neat_packing:
+    rows = _ROWS.get(training.rows, "rows")
+    about = f"about {_rounded(plan.rows_per_step)} {rows}"
+    if settings.packs:
         packs = training.per_device_train_batch_size
-        return f"about {plan.rows_per_step:,.0f} rows ({packs} x {accumulation} packs of {data.cutoff_len:,} tokens)"
+        return f"{about} ({packs} x {accumulation} packs of {data.cutoff_len:,} tokens)"
     if data.batch_tokens is not None:
-        return f"about {plan.rows_per_step:,.0f} rows ({accumulation} x {data.batch_tokens:,} tokens)"
+        return f"{about} ({accumulation} x {data.batch_tokens:,} tokens)"
     size = training.per_device_train_batch_size
-    return f"{size * accumulation} rows ({size} x {accumulation})"
+    samples = "samples" if rows == "documents" else rows  # a long one is several
+    return f"{size * accumulation} {samples} ({size} x {accumulation})"
+
+
+def _rounded(count: float) -> str:
+    """Few are told apart: a step takes a tenth of a long document."""
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
 
 
 def _describe_parts(rows: Sequence[PartRow]) -> str:

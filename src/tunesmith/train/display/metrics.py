@@ -16,7 +16,8 @@ from tunesmith.train.steps.step import StepOutcome
 def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, device: torch.device) -> dict[str, Any]:
     """One log step; closes the state's window.
 
-    loss:              mean over the supervised tokens since the last line, null where there were none
+    loss:              mean over the supervised tokens (or pairs, or answers) since the last line, null of none
+    and the metrics of the objective: means since the last line
     learning_rate, grad_norm: of the last step, `outcome`; the norm before clipping
     supervised_tokens: trained on since the run began
     tokens_per_s:      input tokens without padding, media tokens included, over the time of the steps alone
@@ -37,17 +38,16 @@ def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, devi
         "data_wait_s": window.per_step(window.wait_s),
         "padding_share": window.padding_share,
         "peak_memory_bytes": peak_memory_bytes(device),
+        **{name: mean.value for name, mean in window.metrics.items()},
     }
 
 
 def evaluation_line(state: TrainState, evaluation: Evaluation, *, epoch: float, seconds: float) -> dict[str, Any]:
-    """One evaluation: means over the supervised tokens of the held-out rows."""
+    """One evaluation: means over the held-out rows."""
     return {
         "step": state.step,
         "epoch": round(epoch, 6),
-        "eval_loss": evaluation.loss,
-        "eval_accuracy": evaluation.accuracy,
-        "eval_supervised_tokens": evaluation.supervised_tokens,
+        **{f"eval_{name}": value for name, value in evaluation.numbers().items()},
         "eval_s": seconds,
     }
 

@@ -22,12 +22,13 @@ _WORTH_SHOWING_S = 0.001
 
 @dataclass(frozen=True, slots=True)
 class StepStatus:
-    """What is shown of a step: its mean loss (None without a supervised token), and means since the last line."""
+    """What is shown of a step: its mean loss (None of nothing) or reward, and means since the last line."""
 
     loss: float | None
     learning_rate: float
     tokens_per_s: float
     data_wait_s: float
+    reward: float | None = None
 
 
 class Display(Protocol):
@@ -50,7 +51,7 @@ class BarDisplay:
 
     def step(self, step: int, status: StepStatus) -> None:
         """Move the bar; an estimated end moves on where the run outlasts it."""
-        loss = "no supervised token" if status.loss is None else f"loss {status.loss:.4f}"
+        loss = _describe_result(status.loss, status.reward)
         speed = f"{status.tokens_per_s:,.0f} tok/s{_waiting(status.data_wait_s)}"
         text = f"{loss}  lr {status.learning_rate:.2e}  {speed}"
         self._progress.update(self._task, completed=step, total=max(self._total_steps, step), status=text)
@@ -96,12 +97,12 @@ def displaying(*, total_steps: int, exact: bool, first_step: int) -> Iterator[Di
         refresh_per_second=4,
     )
     task = progress.add_task("training", total=total_steps, completed=first_step, status="")
-    with progress, _messages_above_the_bar():
+    with progress, messages_above_the_bar():
         yield BarDisplay(progress, task, total_steps=total_steps)
 
 
 @contextmanager
-def _messages_above_the_bar() -> Iterator[None]:
+def messages_above_the_bar() -> Iterator[None]:
     """Log handlers that hold the terminal itself write through rich's stand-in for it, as long as the bar is up."""
     terminal = sys.__stderr__
     handlers = [
@@ -122,11 +123,32 @@ def describe_line(line: Mapping[str, Any], *, total: str = "") -> str:
     """A line of metrics.jsonl as one line of text, after the step what `total` says of the last one."""
     place = f"step {line['step']}" + (f"/{total}" if total else "")
     if "eval_loss" in line:
-        return f"{place}  eval loss {line['eval_loss']:.4f}  token accuracy {line['eval_accuracy']:.1%}"
-    loss = "no supervised token" if line["loss"] is None else f"loss {line['loss']:.4f}"
+        return f"{place}  {describe_evaluation(line)}"
+    loss = _describe_result(line["loss"], line.get("reward"))
     waiting = _waiting(line.get("data_wait_s") or 0.0)
     speed = f"  {line['tokens_per_s']:,.0f} tok/s{waiting}" if line["tokens_per_s"] else ""
     return f"{place}  epoch {line['epoch']:.2f}  {loss}  lr {line['learning_rate']:.2e}{speed}"
+
+
+_SHOWN = {"accuracy": "token accuracy", "rewards/accuracies": "accuracy", "rewards/margins": "margin", "kl": "KL"}
+
+
+def describe_evaluation(line: Mapping[str, Any]) -> str:
+    """The loss of an evaluation's line, and of its metrics those worth a look."""
+    shown = ((label, line.get(f"eval_{name}")) for name, label in _SHOWN.items())
+    parts = (
+        f"{label} {value:.1%}" if label.endswith("accuracy") else f"{label} {value:.4f}"
+        for label, value in shown
+        if value is not None
+    )
+    return "  ".join([f"eval loss {line['eval_loss']:.4f}", *parts])
+
+
+def _describe_result(loss: float | None, reward: float | None) -> str:
+    """The reward where there is one: the loss of rewarded answers says little."""
+    if reward is not None:
+        return f"reward {reward:.4f}"
+    return "nothing in the loss" if loss is None else f"loss {loss:.4f}"
 
 
 def _waiting(data_wait_s: float) -> str:

@@ -30,11 +30,14 @@ _CHANGES_NOTHING = {
     "overwrite_cache",
     "preprocessing_num_workers",
     "run_name",
+    "precompute_ref",
 }
 
 
-def run_identity(settings: Settings, *, data: str, model: str) -> dict[str, Any]:
-    """What decides which rows a step is made of and what it starts from; `data` and `model` are fingerprints."""
+def run_identity(settings: Settings, *, data: str, model: str, reference: str | None = None) -> dict[str, Any]:
+    """What decides which rows a step is made of and what it starts from; `data`, `model` and `reference` (of another
+    model that it is compared with) are fingerprints.
+    """
     training, tuning, data_settings = settings.training, settings.tuning, settings.data
     return {
         "seed": training.seed,
@@ -42,7 +45,7 @@ def run_identity(settings: Settings, *, data: str, model: str) -> dict[str, Any]
         "disable_shuffling": training.disable_shuffling,
         "per_device_train_batch_size": training.per_device_train_batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
-        "packing": data_settings.packing or data_settings.neat_packing,
+        "packing": settings.packs,
         "cutoff_len": data_settings.cutoff_len,
         "batch_tokens": data_settings.batch_tokens,
         "group_by_length": data_settings.group_by_length,
@@ -55,7 +58,17 @@ def run_identity(settings: Settings, *, data: str, model: str) -> dict[str, Any]
         "finetuning_type": tuning.finetuning_type,
         "the training data": data,
         "the model's files": model,
+        **_of_stage(settings, reference),
     }
+
+
+def _of_stage(settings: Settings, reference: str | None) -> dict[str, Any]:
+    """What stages other than sft add."""
+    stage = settings.training.stage
+    if stage == "sft":
+        return {}
+    shared = {"share_prefix": settings.preference.share_prefix} if settings.training.rows == "pairs" else {}
+    return {"stage": stage, "ref_model's files": reference, **shared}
 
 
 def require_same_identity(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:

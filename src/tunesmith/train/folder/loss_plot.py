@@ -1,4 +1,4 @@
-"""training_loss.png: the loss as it was, smoothed, and on held-out rows."""
+"""training_loss.png: the loss as it was, smoothed, and on held-out rows; beside it what a stage is judged by."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from tunesmith.train.folder.atomic import explained
 _WINDOWS = 25
 """A curve is smoothed over about one in so many of its points, so that short and long runs both show their trend."""
 Points = list[tuple[float, float]]
+
+_BESIDE = {"reward": ("reward", "mean reward of an answer"), "rewards/accuracies": ("right order", "share of pairs")}
+"""Metrics with a scale of their own, at the right; a run has one of them at most."""
 
 
 def write_loss_plot(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -31,12 +34,28 @@ def write_loss_plot(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     if held_out:
         axes.plot(*_columns(held_out), color="tab:orange", marker="o", markersize=4, label="held-out loss")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per supervised token)")
+    is_per_token = any("accuracy" in line or "eval_accuracy" in line for line in lines)
+    axes.set_ylabel("loss (nats per supervised token)" if is_per_token else "loss")
     axes.grid(alpha=0.25)
-    axes.legend()
+    for metric, (label, scale) in _BESIDE.items():
+        _draw_beside(axes, _points(lines, metric), _points(lines, f"eval_{metric}"), label=label, scale=scale)
+    figure.legend(loc="outside upper center", ncols=5, fontsize="small")
     with explained(file):
         FigureCanvasAgg(figure)
         figure.savefig(file)
+
+
+def _draw_beside(axes: Any, training: Points, held_out: Points, *, label: str, scale: str) -> None:
+    """A metric on the right-hand `scale`, if there are values of it."""
+    if not training and not held_out:
+        return
+    right = axes.twinx()
+    right.set_ylabel(scale)
+    if training:
+        right.plot(*_columns(training), color="tab:green", alpha=0.2)
+        right.plot(*_columns(smooth(training)), color="tab:green", label=label)
+    if held_out:
+        right.plot(*_columns(held_out), color="tab:olive", marker="o", markersize=4, label=f"{label}, held out")
 
 
 def smooth(points: Points) -> Points:

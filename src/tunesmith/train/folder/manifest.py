@@ -17,7 +17,10 @@ import torch
 from tunesmith.config.overrides import hide_secrets
 from tunesmith.train.folder.atomic import write_text
 
-_PACKAGES = ("tunesmith", "torch", "transformers", "peft", "safetensors", "datasets", "numpy", "pillow", "bitsandbytes")
+_PACKAGES = (
+    *("tunesmith", "torch", "transformers", "peft", "safetensors", "datasets", "numpy", "pillow", "bitsandbytes"),
+    "trl",
+)
 
 
 def build_manifest(*, identity: Mapping[str, Any], device: torch.device, resumed_from: Path | None) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from tunesmith.models.head import LanguageHead
-from tunesmith.train.objectives.chunked_cross_entropy import ChunkOptions, chunked_cross_entropy, math_dtype
-from tunesmith.train.objectives.frozen_cross_entropy import frozen_cross_entropy
+from tunesmith.train.objectives.chunked_cross_entropy import chunked_cross_entropy
+from tunesmith.train.objectives.head_log_probabilities import frozen_head_log_probabilities
+from tunesmith.train.objectives.linear_head import ChunkOptions, math_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,11 @@ def loss_from_hidden(
     if plain is None:
         return _loss_through(hidden_NH, targets_N, head=head, chunk_tokens=chunk_tokens)
     options = ChunkOptions(chunk_tokens, head.transform, with_gradient=torch.is_grad_enabled())
-    trains = any(parameter.requires_grad for parameter in plain.parameters())
-    cross_entropy = chunked_cross_entropy if trains else frozen_cross_entropy
-    return TokenLoss(*cross_entropy(hidden_NH, plain.weight, plain.bias, targets_N, options=options))
+    arguments = (hidden_NH, plain.weight, plain.bias, targets_N)
+    if any(parameter.requires_grad for parameter in plain.parameters()):
+        return TokenLoss(*chunked_cross_entropy(*arguments, options=options))
+    log_probabilities, num_correct = frozen_head_log_probabilities(*arguments, options=options)
+    return TokenLoss(-log_probabilities.sum(), num_correct)
 
 
 def loss_from_logits(logits_BTV: Tensor, positions_N: Tensor, targets_N: Tensor, *, chunk_tokens: int) -> TokenLoss:

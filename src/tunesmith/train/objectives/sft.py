@@ -1,20 +1,15 @@
-"""Supervised fine-tuning: cross-entropy over the supervised tokens.
-
-Logits are made by our chunked loss where it is proven equal to the model's own forward, else by that forward; which of
-the two is decided on the first batch and logged.
-"""
+"""Supervised fine-tuning and pre-training: cross-entropy over the supervised tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
-from tunesmith import log
 from tunesmith.data.batches.batch import Batch
-from tunesmith.models.head import HeadUnproven, LanguageHead, find_head
-from tunesmith.train.objectives.loss import loss_from_hidden, loss_from_logits
-from tunesmith.train.objectives.objective import LossSum
+from tunesmith.train.objectives.loss import TokenLoss, loss_from_hidden, loss_from_logits
+from tunesmith.train.objectives.model_run import Logits, ModelRun
+from tunesmith.train.objectives.objective import LossSum, MetricSum, Term
 
 
 @dataclass(slots=True)
@@ -22,32 +17,27 @@ class SupervisedObjective:
     """`chunk_tokens`: supervised positions whose logits exist at a time."""
 
     chunk_tokens: int
-    _head: LanguageHead | HeadUnproven | None = field(default=None, init=False)
+    term: Term = field(default="token", init=False)
+    metrics: tuple[str, ...] = field(default=("accuracy",), init=False)
+    _run: ModelRun = field(default_factory=ModelRun, init=False)
 
     def num_terms(self, batch: Batch) -> int:
         """Supervised tokens that have a token before them."""
         return batch.num_supervised
 
-    def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        """Sum of the cross-entropies of the batch's supervised tokens."""
-        inputs = {**batch.inputs, "use_cache": False}  # it holds memory, and with it transformers packs nothing
-        if self._head is None:
-            self._head = self._prove(model, inputs)
-        if isinstance(self._head, HeadUnproven):
-            logits = model(**inputs).logits
-            loss = loss_from_logits(logits, batch.positions, batch.targets, chunk_tokens=self.chunk_tokens)
-        else:
-            hidden = self._head.hidden_states(model, inputs)
-            loss = loss_from_hidden(
-                hidden, batch.positions, batch.targets, head=self._head, chunk_tokens=self.chunk_tokens
-            )
-        return LossSum(loss.loss_sum, loss.num_correct)
+    def statistics(self, model: nn.Module, batch: Batch) -> Tensor | None:  # noqa: ARG002  tokens depend on nothing
+        """None: every token's loss stands alone."""
+        return None
 
-    def _prove(self, model: nn.Module, inputs: dict[str, object]) -> LanguageHead | HeadUnproven:
-        head = find_head(model, inputs)
-        if isinstance(head, HeadUnproven):
-            log.warning(
-                f"the chunked loss is not used for {type(model).__name__}: {head.reason}. "
-                "The model's own forward makes the logits of every position, which takes more memory."
-            )
-        return head
+    def loss(self, model: nn.Module, batch: Batch, *, means: Tensor | None) -> LossSum:  # noqa: ARG002
+        """Sum of the cross-entropies of the batch's supervised tokens."""
+        loss = self._token_loss(model, batch)
+        return LossSum(loss.loss_sum, {"accuracy": MetricSum(loss.num_correct, batch.num_supervised)})
+
+    def _token_loss(self, model: nn.Module, batch: Batch) -> TokenLoss:
+        run = self._run(model, batch)
+        if isinstance(run, Logits):
+            return loss_from_logits(run.logits, batch.positions, batch.targets, chunk_tokens=self.chunk_tokens)
+        return loss_from_hidden(
+            run.states, batch.positions, batch.targets, head=run.head, chunk_tokens=self.chunk_tokens
+        )

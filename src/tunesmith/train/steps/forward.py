@@ -6,10 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tunesmith.data.batches.batch import Batch
-from tunesmith.models.packing.split_attention import samples_apart
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.objective import LossSum, Objective
 
@@ -23,10 +22,15 @@ class Forward:
     precision: Precision
     device: torch.device
 
-    def loss(self, batch: Batch) -> LossSum:
-        """The objective's sum over one batch, which is moved to the device; packed samples do not see each other."""
-        with self.autocast(), samples_apart(batch.lengths):
-            return self.objective.loss(self.model, batch.to(self.device))
+    def loss(self, batch: Batch, *, means: Tensor | None = None) -> LossSum:
+        """The objective's sum over one batch, which is moved to the device. `means`: see Objective.loss."""
+        with self.autocast():
+            return self.objective.loss(self.model, batch.to(self.device), means=means)
+
+    def statistics(self, batch: Batch) -> Tensor | None:
+        """The objective's statistics of one batch, which is moved to the device; no gradients are kept."""
+        with self.autocast(), torch.no_grad():
+            return self.objective.statistics(self.model, batch.to(self.device))
 
     def autocast(self) -> AbstractContextManager[object]:
         """torch.autocast in the run's type, or nothing where every operation runs in the weights' own."""

@@ -35,6 +35,9 @@ class Parallel(Protocol):
     def total(self, count: int) -> int:
         """The sum of `count` over the processes."""
 
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of `values` over the processes, of the same shape."""
+
     def barrier(self) -> None:
         """Wait until every process is here."""
 
@@ -61,6 +64,10 @@ class SingleProcess:
     def total(self, count: int) -> int:
         """The count itself."""
         return count
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
 
     def barrier(self) -> None:
         """Nobody to wait for."""

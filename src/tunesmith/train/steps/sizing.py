@@ -19,8 +19,9 @@ def size_epochs(order: Order, grouper: Grouper, first: FirstLook, training: Trai
     """The size of the epochs of `order`."""
     num_rows = order.num_rows(0)
     if isinstance(grouper, GroupExamples):
-        rows_per_batch = grouper.size / max(first.usable_share, 1e-9)
-        uniform = first.usable_share == 1
+        samples_per_row = first.usable_share * first.samples_per_row
+        rows_per_batch = grouper.size / max(samples_per_row, 1e-9)
+        uniform = first.usable_share == first.samples_per_row == 1
     else:
         rows_per_batch, uniform = _mean_rows(grouper, first), False
     counted = first.complete and training.max_steps <= 0
@@ -39,8 +40,8 @@ def _count_all(order: Order, grouper: Grouper, first: FirstLook, *, num_epochs: 
 
 def _count(order: Order, grouper: Grouper, first: FirstLook, epoch: int) -> int:
     chunks = order.chunks(FeedPosition(epoch=epoch), size=1024)
-    lengths = (first.length_of(ref) for chunk in chunks for ref in chunk.refs)
-    return count_micro_batches(lengths, grouper, is_first_epoch=epoch == 0)
+    rows = (first.lengths_of(ref) for chunk in chunks for ref in chunk.refs)
+    return count_micro_batches(rows, grouper, is_first_epoch=epoch == 0)
 
 
 def _mean_rows(grouper: Grouper, first: FirstLook) -> float:

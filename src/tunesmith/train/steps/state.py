@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunesmith.train.steps.feed import FedStep
+from tunesmith.train.steps.means import Mean, Means, add_up
 from tunesmith.train.steps.place import Place
 from tunesmith.train.steps.step import StepOutcome
 
@@ -15,22 +16,24 @@ from tunesmith.train.steps.step import StepOutcome
 class Window:
     """Sums since the last metrics line.
 
+    terms:             what the loss is a mean over
     tokens, positions: input tokens, and those with padding
     seconds:           of the steps alone, without evaluations and saves; wait_s: waiting for their batches before that
     """
 
     loss_sum: float = 0.0
-    supervised_tokens: int = 0
+    terms: int = 0
     tokens: int = 0
     positions: int = 0
     steps: int = 0
     seconds: float = 0.0
     wait_s: float = 0.0
+    metrics: Means = field(default_factory=dict)
 
     @property
     def mean_loss(self) -> float | None:
-        """Mean over the supervised tokens, None where there were none."""
-        return self.loss_sum / self.supervised_tokens if self.supervised_tokens else None
+        """Mean over the terms, None where there were none."""
+        return self.loss_sum / self.terms if self.terms else None
 
     @property
     def padding_share(self) -> float | None:
@@ -49,7 +52,7 @@ class TrainState:
     settled_step:              the last step after which everything due (evaluation, questions) was done
     supervised_tokens, tokens: trained on since the run began; tokens are all input tokens without padding
     seconds, wait_s:           of the steps, and of waiting for their batches
-    empty_steps:               steps none of whose rows had a supervised token; they changed no weight
+    empty_steps:               steps none of whose rows had anything in the loss; they changed no weight
     held_out_counted:          whether the held-out rows are in the data report
     best_metric, best_step:    the best evaluation so far; evaluations_without_gain: how many came after it
     """
@@ -77,16 +80,17 @@ class TrainState:
         self.place = fed.after
         self.seconds += seconds
         self.wait_s += wait_s
-        self.supervised_tokens += outcome.num_terms
+        self.supervised_tokens += outcome.num_supervised
         self.tokens += outcome.num_tokens
         self.empty_steps += outcome.num_terms == 0
         self.window.loss_sum += outcome.loss_sum
-        self.window.supervised_tokens += outcome.num_terms
+        self.window.terms += outcome.num_terms
         self.window.tokens += outcome.num_tokens
         self.window.positions += fed.num_positions
         self.window.steps += 1
         self.window.seconds += seconds
         self.window.wait_s += wait_s
+        self.window.metrics = add_up([self.window.metrics, outcome.metrics])
 
     def close_window(self) -> Window:
         """The sums since the last call, which start anew."""
@@ -100,5 +104,6 @@ class TrainState:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TrainState:
         """The inverse of to_json."""
-        place, window = Place.from_json(content["place"]), Window(**content["window"])
+        metrics = {name: Mean(**mean) for name, mean in content["window"]["metrics"].items()}
+        place, window = Place.from_json(content["place"]), Window(**{**content["window"], "metrics": metrics})
         return cls(**{**content, "place": place, "window": window})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tunesmith.data.batches.batch import Batch
 from tunesmith.errors import RunError
+from tunesmith.train.objectives.objective import LossSum
 from tunesmith.train.steps.forward import Forward
+from tunesmith.train.steps.means import Means, read_together
 from tunesmith.train.steps.parallel import Parallel
 
 _NUM_NAMED_ROWS = 8
@@ -29,14 +31,17 @@ class StepOutcome:
     """loss_sum over num_terms; grad_norm before clipping, None where the step had no terms and changed nothing. It is 0
     where the terms depend on nothing that trains, as those of text rows where only a vision tower does.
 
+    num_supervised, num_tokens: tokens in the loss, and all without padding
     learning_rate: what the step was taken with, of the first parameter group that takes `learning_rate` itself
     """
 
     loss_sum: float
     num_terms: int
+    num_supervised: int
     num_tokens: int
     learning_rate: float
     grad_norm: float | None
+    metrics: Means = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,34 +65,43 @@ class Stepper:
         """
         objective = self.forward.objective
         num_terms = self.parallel.total(sum(objective.num_terms(batch) for batch in batches))
+        num_supervised = sum(batch.num_supervised for batch in batches)
         num_tokens = sum(batch.num_tokens for batch in batches)
         learning_rate = _main_rate(self.optimizer)
         if num_terms == 0:
             self._advance_schedule()
-            return StepOutcome(0.0, 0, num_tokens, learning_rate, None)
+            return StepOutcome(0.0, 0, num_supervised, num_tokens, learning_rate, None)
         batches = [batch for batch in batches if objective.num_terms(batch)]
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._accumulate(batches, num_terms)
         has_gradients = any(parameter.grad is not None for parameter in self._parameters())
-        norm = self._clip() if has_gradients else torch.zeros(())
-        *losses, grad_norm = torch.stack([*sums, norm.to(sums[0])]).tolist()  # the step's one wait for the device
-        _refuse_broken_loss(losses, batches)
+        read = read_together(sums, self._clip() if has_gradients else torch.zeros(()))  # the one wait for the device
+        (grad_norm,) = read.others
+        _refuse_broken_loss(read.losses, batches)
         if not math.isfinite(grad_norm) and not self.scaler.is_enabled():
             raise RunError(f"the gradients are {grad_norm} {_blame(batches)}")
         if has_gradients:
             self._update()
         else:
             self._advance_schedule()
-        return StepOutcome(math.fsum(losses), num_terms, num_tokens, learning_rate, grad_norm)
+        loss_sum = math.fsum(read.losses)
+        return StepOutcome(loss_sum, num_terms, num_supervised, num_tokens, learning_rate, grad_norm, read.metrics)
 
-    def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[Tensor]:
-        """Add the gradients of every micro-batch; the loss sum of each, () on the device."""
-        sums: list[Tensor] = []
+    def _accumulate(self, batches: Sequence[Batch], num_terms: int) -> list[LossSum]:
+        """Add the gradients of every micro-batch; the losses of each, without their graphs."""
+        sums: list[LossSum] = []
+        means = self._means(batches, num_terms)
         for index, batch in enumerate(batches, start=1):
-            loss_sum = self.forward.loss(batch).loss_sum
-            self.parallel.backward(self.scaler.scale(loss_sum / num_terms), last=index == len(batches))
-            sums.append(loss_sum.detach())
+            loss = self.forward.loss(batch, means=means)
+            self.parallel.backward(self.scaler.scale(loss.loss_sum / num_terms), last=index == len(batches))
+            sums.append(replace(loss, loss_sum=loss.loss_sum.detach()))
         return sums
+
+    def _means(self, batches: Sequence[Batch], num_terms: int) -> Tensor | None:
+        """What the loss of every term depends on, over the whole step; None where nothing does."""
+        parts = [self.forward.statistics(batch) for batch in batches]
+        known = [part for part in parts if part is not None]
+        return self.parallel.sum(torch.stack(known).sum(0)) / num_terms if known else None
 
     def _clip(self) -> Tensor:
         """Clip the gradients; their norm before, () on the device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunesmith.config.packing import wants_packs
 from tunesmith.data.report.findings.finding import Check, Finding, evidence_at, percent, share
 from tunesmith.data.report.survey import Survey
 
@@ -41,7 +42,8 @@ def _nothing_left(survey: Survey) -> Iterator[Finding]:
 
 
 def _cut_rows(survey: Survey) -> Iterator[Finding]:
-    cut, rows = len(survey.report.cut), survey.report.rows_read
+    found = [reason for reason in survey.report.cut if reason.kind != "comparison cut"]
+    cut, rows = sum(reason.rows for reason in found), survey.report.rows_read
     if share(cut, rows) >= _MOST_CUT:
         yield Finding(
             "many-rows-cut",
@@ -49,7 +51,7 @@ def _cut_rows(survey: Survey) -> Iterator[Finding]:
             f"{cut:,} of {rows:,} rows ({percent(cut, rows)}) do not fit cutoff_len: "
             f"{survey.data.cutoff_len:,} and lose turns or text",
             "raise cutoff_len, make media smaller (image_max_pixels, video_maxlen), or leave them out (overlong: drop)",
-            survey.report.cut.reasons[0].examples,
+            found[0].examples,
         )
 
 
@@ -68,8 +70,7 @@ def _dropped_rows(survey: Survey) -> Iterator[Finding]:
 
 def _cutoff_too_large(survey: Survey) -> Iterator[Finding]:
     data, train = survey.data, survey.report.train
-    packing = data.packing or data.neat_packing
-    if packing and survey.report.complete and 0 < train.tokens < _FEWEST_PACKS * data.cutoff_len:
+    if wants_packs(data, survey.rows) and survey.report.complete and 0 < train.tokens < _FEWEST_PACKS * data.cutoff_len:
         yield Finding(
             "cutoff-above-need",
             "warning",

@@ -195,9 +195,13 @@ class MiniCPMVForConditionalGeneration(PreTrainedModel, GenerationMixin):  # typ
 
     def look(self, slices: Slices) -> Tensor:
         """(G, Q, E): the tokens of every group of slices."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self._sight_trains():
             return self._look_at(slices)
         return torch.cat([self._look_at(portion) for portion in slices.portions(self.config.vision_batch_size)])
+
+    def _sight_trains(self) -> bool:
+        seeing = (*self.vpm.parameters(), *self.resampler.parameters())
+        return any(parameter.requires_grad for parameter in seeing)
 
     def _look_at(self, slices: Slices) -> Tensor:
         patches = self.vpm(slices.pixel_values, slices.sizes)

@@ -1,0 +1,86 @@
+"""TRL's DPOTrainer on sharegpt pairs, with pictures or without; in TRL's environment: python trl_dpo.py run.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Image
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from trl import DPOConfig, DPOTrainer
+
+
+class _Steps(TrainerCallback):
+    """A line a step."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        if logs and "loss" in logs:
+            with self._file.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, "loss": float(logs["loss"])}) + "\n")
+
+
+def main(order: dict[str, Any]) -> None:
+    """Train as `order` says."""
+    folder = Path(order["dataset_dir"])
+    rows = json.loads((folder / f"{order['dataset']}.json").read_text(encoding="utf-8"))[: order["max_samples"]]
+    sees = "images" in rows[0]
+    examples = Dataset.from_list([_example(row, folder) for row in rows])
+    if sees:
+        examples = examples.cast_column("images", [Image()])
+    config = DPOConfig(
+        output_dir=order["output_dir"],
+        per_device_train_batch_size=order["per_device_train_batch_size"],
+        gradient_accumulation_steps=order["gradient_accumulation_steps"],
+        learning_rate=order["learning_rate"],
+        lr_scheduler_type="constant",
+        num_train_epochs=order["num_train_epochs"],
+        max_steps=order["max_steps"],
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        max_length=None if sees else order["cutoff_len"],
+        precompute_ref_log_probs=order["precompute"],
+        seed=42,
+    )
+    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    language_layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    trainer = DPOTrainer(
+        model=auto.from_pretrained(order["model_name_or_path"], dtype="float32"),
+        processing_class=AutoProcessor.from_pretrained(order["model_name_or_path"]),
+        args=config,
+        train_dataset=examples,
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules=language_layers if sees else "all-linear"),
+        callbacks=[_Steps(Path(order["steps_file"]))],
+    )
+    trainer.train()
+
+
+def _example(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """TRL's form of a pair with one question."""
+    question = row["conversations"][0]["value"].replace("<image>", "")
+    content: Any = question
+    if "images" in row:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+
+    def answer(text: str) -> list[dict[str, Any]]:
+        return [{"role": "assistant", "content": [{"type": "text", "text": text}] if "images" in row else text}]
+
+    example = {
+        "prompt": [{"role": "user", "content": content}],
+        "chosen": answer(row["chosen"]["value"]),
+        "rejected": answer(row["rejected"]["value"]),
+    }
+    return example | ({"images": [str(folder / image) for image in row["images"]]} if "images" in row else {})
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

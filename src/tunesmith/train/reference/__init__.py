@@ -1,0 +1,1 @@
+"""What a model is compared with while it learns from preferences."""
