@@ -30,10 +30,10 @@ def _notes(words: str) -> list[str]:
         ("stage=kto kto_chosen_weight=0 kto_rejected_weight=0", "are both 0, and nothing would be learned; raise one"),
         (
             "stage=dpo model_name_or_path=base ref_model_adapters=a",
-            "ref_model_adapters: ref_model_adapters is for a ref_model, and there is none; add ref_model: base (or another model), or leave "
-            "ref_model_adapters out",
+            "ref_model_adapters: there is no ref_model that it could be for; add ref_model: base (or another model), "
+            "or leave ref_model_adapters out",
         ),
-        ("stage=kto ref_model_quantization_bit=4", "ref_model_quantization_bit is for a ref_model, and there is none"),
+        ("stage=kto ref_model_quantization_bit=4", "there is no ref_model that it could be for"),
     ],
 )
 def test_contradictions(words: str, message: str) -> None:
@@ -78,3 +78,8 @@ def test_what_does_not_act_is_noted(words: str, keys: str, decides: str) -> None
     check(_values(words))
     decides = decides or next(word for word in words.split() if word.startswith("pref_loss")).replace("=", " ")
     assert _notes(words) == [f"{key}: it has no effect with {decides}" for key in keys.split()]
+
+
+def test_noise_on_one_of_two_that_are_compared_is_said():
+    assert len(_notes("stage=dpo neftune_noise_alpha=5")) == 1
+    assert _notes("stage=sft neftune_noise_alpha=5") == _notes("stage=orpo neftune_noise_alpha=5") == []

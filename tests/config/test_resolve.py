@@ -40,6 +40,10 @@ def test_the_command_line_wins() -> None:
         ("tune_vision: true", "freeze_vision_tower", False),
         ("tune_llm: false", "freeze_language_model", True),
         ("lora_r: 64", "lora_rank", 64),
+        ("dpo_beta: 0.2", "pref_beta", 0.2),
+        ("dpo_loss: ipo", "pref_loss", "ipo"),
+        ("kto_ftx: 0.1", "pref_ftx", 0.1),
+        ("orpo_beta: 0.05", "pref_beta", 0.05),
         (
             r"lora_target_modules: llm\..*self_attn\.(q_proj|v_proj)",
             "lora_target",

@@ -37,7 +37,7 @@ def test_modules_and_the_numbers_that_attention_drops_with_are_switched_off() ->
 
 
 def test_towers_that_leave_out_whole_layers_or_branches_of_them_run_all() -> None:
-    """Encoders of Whisper's kind draw which layers run, DINOv2 and InternVL's towers which branches."""
+    """Encoders of Whisper's kind draw which layers run, DINOv2 which branches."""
     audio = Qwen2AudioEncoderConfig(
         d_model=16,
         encoder_layers=4,

@@ -46,7 +46,7 @@ def _of_no_ref_model(values: Values) -> Iterator[str]:
     base = values["model_name_or_path"] or "NAME"
     for key in (key for key in _OF_REF_MODEL if values[key]):
         yield (
-            f"{values.where(key)}: {key} is for a ref_model, and there is none; add ref_model: {base} (or another "
+            f"{values.where(key)}: there is no ref_model that it could be for; add ref_model: {base} (or another "
             f"model), or leave {key} out"
         )
 
@@ -58,6 +58,8 @@ def note_preference(values: Values) -> Iterator[str]:
         if key in acts and not acts[key] and values[key] != FIELDS[key].default:
             decides = "pref_loss" if values["stage"] == "dpo" and key not in _OF_KTO else "stage"
             yield f"{key}: it has no effect with {decides} {values[decides]}"
+    if values["neftune_noise_alpha"] and acts["ref_model"] and values["stage"] != "grpo":
+        yield "neftune_noise_alpha: only the model gets the noise, so it stands off from its reference from the first step"
 
 
 def _effects(values: Values) -> Mapping[str, bool]:

@@ -92,3 +92,15 @@ def test_an_embedding_with_too_few_rows_is_refused(qwen2_folder, tmp_path):
     small = with_same_tokenizer(qwen2_folder, tmp_path / "small", LlamaConfig(**sizes, vocab_size=32))
     with pytest.raises(ModelError, match="has 32 tokens in its embedding"):
         load(given(qwen2_folder, ref_model=small))
+
+
+def test_a_reward_model_is_no_reference(qwen2_folder, tmp_path):
+    settings = settings_for(qwen2_folder, training={"stage": "rm"})
+    save_trained(reward_model_of(settings), tmp_path / "reward")
+    with pytest.raises(ModelError, match="is a reward model, which gives scores and has no probabilities of answers"):
+        load(given(qwen2_folder, ref_model=qwen2_folder, ref_model_adapters=(str(tmp_path / "reward"),)))
+
+
+def reward_model_of(settings: Settings) -> Any:
+    """The model of stage rm as its training begins."""
+    return apply_tuning(load_model(settings, trains=True), settings)

@@ -64,3 +64,14 @@ def test_other_weights_under_the_same_name_are_others(model):
 def test_new_random_weights_depend_on_the_seed(model):
     for option in ("resize_vocab", "train_from_scratch"):
         assert key(model, **{option: True}, seed=1) != key(model, **{option: True}, seed=2)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_another_projector_under_the_same_name_is_another(model, tmp_path, is_folder):
+    place = tmp_path / "projector.pth"
+    file = place / "mp_rank_00_model_states.pt" if is_folder else place
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"one")
+    before = key(model, pretrained_pth=str(place))
+    os.utime(file, ns=(0, 0))
+    assert key(model, pretrained_pth=str(place)) != before != key(model)

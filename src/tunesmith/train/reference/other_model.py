@@ -15,6 +15,7 @@ from tunesmith.models.load import load_model
 from tunesmith.models.parts import core_model, input_embedding, weight_of
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor
+from tunesmith.models.score_head import score_head
 from tunesmith.models.tuning.apply import attach_adapters
 
 
@@ -27,6 +28,11 @@ def load_reference_model(model: nn.Module, settings: Settings) -> PreTrainedMode
     own_inputs = load_preprocessor(settings.model, settings.media)
     require_same_inputs(own_inputs, load_preprocessor(theirs.model, theirs.media), settings)
     reference = attach_adapters(load_model(theirs, trains=False), theirs)
+    if score_head(reference) is not None:
+        raise ModelError(
+            f"ref_model: {settings.preference.ref_model} (or an adapter on it) is a reward model, which gives scores and "
+            "has no probabilities of answers; give the language model it was trained from, or leave ref_model out"
+        )
     _require_room(model, reference, settings, num_tokens=len(own_inputs.tokenizer))
     reference.requires_grad_(False)
     return reference.eval()

@@ -46,11 +46,19 @@ def reference_key(settings: Settings, kind: Kind, *, encoder_key: str, device: t
 
 
 def reference_files(settings: Settings) -> list[Path]:
-    """Config, weights and adapters of the model of these settings."""
+    """Config, weights, adapters and a projector put in of the model of these settings."""
     base = locate(require_name(settings.model), settings.model)
     weights = [] if settings.model.train_from_scratch else weight_files(base)
     adapters = [file for folder in adapter_folders(settings.model) for file in sorted(folder.glob("adapter_*"))]
-    return [base / "config.json", *weights, *adapters]
+    return [base / "config.json", *weights, *adapters, *_projector_files(settings)]
+
+
+def _projector_files(settings: Settings) -> list[Path]:
+    """What pretrained_pth names: a file, or all files of a folder."""
+    if settings.model.pretrained_pth is None:
+        return []
+    place = Path(settings.model.pretrained_pth).expanduser()
+    return sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
 
 
 def _parts(settings: Settings, kind: Kind, device: torch.device) -> Iterator[bytes]:
