@@ -30,8 +30,8 @@ def load_reference_model(model: nn.Module, settings: Settings) -> PreTrainedMode
     reference = attach_adapters(load_model(theirs, trains=False), theirs)
     if score_head(reference) is not None:
         raise ModelError(
-            f"ref_model: {settings.preference.ref_model} (or an adapter on it) is a reward model, which gives scores and "
-            "has no probabilities of answers; give the language model it was trained from, or leave ref_model out"
+            f"ref_model: {settings.preference.ref_model} (or an adapter on it) is a reward model, which gives scores "
+            "and has no probabilities of answers; give the language model it was trained from, or leave ref_model out"
         )
     _require_room(model, reference, settings, num_tokens=len(own_inputs.tokenizer))
     reference.requires_grad_(False)
