@@ -59,7 +59,7 @@ def note_preference(values: Values) -> Iterator[str]:
             decides = "pref_loss" if values["stage"] == "dpo" and key not in _OF_KTO else "stage"
             yield f"{key}: it has no effect with {decides} {values[decides]}"
     if values["neftune_noise_alpha"] and acts["ref_model"] and values["stage"] != "grpo":
-        yield "neftune_noise_alpha: the model alone gets the noise, so it differs from its reference from the first step"
+        yield "neftune_noise_alpha: the model alone gets noise, so it differs from its reference from the first step"
 
 
 def _effects(values: Values) -> Mapping[str, bool]:
