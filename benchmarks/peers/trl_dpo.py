@@ -9,20 +9,9 @@ from typing import Any
 
 from datasets import Dataset, Image
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 from trl import DPOConfig, DPOTrainer
-
-
-class _Steps(TrainerCallback):
-    """A line a step."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        if logs and "loss" in logs:
-            with self._file.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, "loss": float(logs["loss"])}) + "\n")
+from trl_steps import Steps
 
 
 def main(order: dict[str, Any]) -> None:
@@ -59,7 +48,7 @@ def main(order: dict[str, Any]) -> None:
         args=config,
         train_dataset=examples,
         peft_config=LoraConfig(r=8, lora_alpha=16, target_modules=language_layers if sees else "all-linear"),
-        callbacks=[_Steps(Path(order["steps_file"]))],
+        callbacks=[Steps(Path(order["steps_file"]))],
     )
     trainer.train()
 

@@ -9,20 +9,9 @@ from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
-
-
-class _Steps(TrainerCallback):
-    """A line a step."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        if logs and "loss" in logs:
-            with self._file.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, "loss": float(logs["loss"])}) + "\n")
+from trl_steps import Steps
 
 
 def main(order: dict[str, Any]) -> None:
@@ -60,7 +49,7 @@ def main(order: dict[str, Any]) -> None:
         args=config,
         train_dataset=Dataset.from_list(examples),
         peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"),
-        callbacks=[_Steps(Path(order["steps_file"]))],
+        callbacks=[Steps(Path(order["steps_file"]))],
     )
     trainer.train()
 
