@@ -52,10 +52,10 @@ def load_tokenizer(folder: Path | None) -> Any:
     return tokenizer
 
 
-def build_text_model(folder: Path, *, tokenizer: Any) -> Path:
+def build_text_model(folder: Path, *, tokenizer: Any, vocabulary: int = VOCABULARY) -> Path:
     """A Qwen2 of 45M parameters: six layers, hidden size 256, head and embedding of 151,936 tokens tied."""
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=256,
         intermediate_size=1024,
         num_hidden_layers=6,
@@ -73,14 +73,15 @@ def build_text_model(folder: Path, *, tokenizer: Any) -> Path:
     return folder
 
 
-def build_preference_vision_model(folder: Path, *, tokenizer: Any) -> Path:
-    """A Qwen2.5-VL of 92M parameters whose tower costs as much a picture as its language model, as in the 3B one.
+def build_preference_vision_model(folder: Path, *, tokenizer: Any, vocabulary: int = VOCABULARY) -> Path:
+    """A Qwen2.5-VL whose tower costs as much a picture as its language model, as in the 3B one.
 
-    Four layers of 512 over 151,936 tokens tied; a tower of four layers of 256, which sees four patches for each token.
+    Four layers of 512 over `vocabulary` tokens tied; a tower of four layers of 256, which sees four patches for each
+    token. With the real vocabulary the head weighs seven times the layers, in the 3B model a tenth.
     """
     tiny_folder("qwen2_5_vl", folder)
     config = json.loads((folder / "config.json").read_text())
-    text = {"vocab_size": VOCABULARY, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4}
+    text = {"vocab_size": vocabulary, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4}
     text |= {"num_attention_heads": 8, "num_key_value_heads": 2, "max_position_embeddings": 32768}
     text |= {"rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}}
     vision = {"depth": 4, "hidden_size": 256, "intermediate_size": 680, "num_heads": 8, "out_hidden_size": 512}

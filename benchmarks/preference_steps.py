@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.material import (
+    VOCABULARY,
     PairSizes,
     build_preference_vision_model,
     build_text_model,
@@ -36,14 +37,14 @@ _TEXT_ALONE: tuple[Tool, ...] = ("trl precomputed",)
 """TRL refuses to compute the reference before the training where rows have pictures."""
 
 
-def build_task(case: str, *, work: Path, tokenizer: Any, num_rows: int) -> Task:
+def build_task(case: str, *, work: Path, tokenizer: Any, vocabulary: int, num_rows: int) -> Task:
     """The training of one case, its model and rows written under `work`."""
     sizes = CASES[case]
     sees = sizes.picture is not None
     build = build_preference_vision_model if sees else build_text_model
     picture_keys = {"image_max_pixels": 4096 * 4096} if sees else {}
     return Task(
-        build(work / case / "model", tokenizer=tokenizer),
+        build(work / case / "model", tokenizer=tokenizer, vocabulary=vocabulary),
         write_pairs(work / case / "data", sizes, num_rows=num_rows),
         "pairs",
         num_rows,
@@ -64,12 +65,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="smaller: what is won beside the head")
     parser.add_argument("--tools", nargs="*", default=list(TOOLS))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for case in arguments.cases:
             tokenizer = load_tokenizer(arguments.tokenizer)
-            task = build_task(case, work=Path(folder), tokenizer=tokenizer, num_rows=arguments.rows)
+            task = build_task(
+                case,
+                work=Path(folder),
+                tokenizer=tokenizer,
+                vocabulary=arguments.vocabulary,
+                num_rows=arguments.rows,
+            )
             skipped = _TEXT_ALONE if CASES[case].picture else ()
             found: dict[Tool, list[Result]] = {tool: [] for tool in arguments.tools if tool not in skipped}
             for _ in range(arguments.rounds):

@@ -1,7 +1,8 @@
 """TRL's own trainers around tiny models, so that their losses can be asked for on a batch of ours.
 
 The rows they are built with are words that are ids. TRL's kernel for log-probabilities rounds to float32 whatever it is
-given, and so does its odds ratio: `exact` lets both keep float64. Everything else of TRL runs as it is.
+given, and so does its odds ratio: `exact` lets both keep float64, and rotations of models too, for some releases of
+transformers multiply what was cast there by what was not. Everything else of TRL runs as it is.
 """
 
 from __future__ import annotations
@@ -89,14 +90,11 @@ class _ExactLogProbabilities:
 def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """TRL in float64 throughout."""
     monkeypatch.setattr("trl.trainer.utils._ChunkedLogProbFunction", _ExactLogProbabilities)
-    monkeypatch.setattr(torch.Tensor, "float", _float64_or_float32)
+    monkeypatch.setattr(torch, "float", torch.float64)
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def _float64_or_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
 
 
 def _rows(pairs: Sequence[Pair]) -> list[dict[str, str]]:
