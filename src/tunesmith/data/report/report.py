@@ -196,7 +196,6 @@ def _describe(totals: Totals) -> str:
     kinds = {"images": totals.images, "videos": totals.videos, "audio clips": totals.audios}
     named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
     media = f", {named} of {totals.media_tokens:,} tokens" if named else ""
-    return (
-        f"{totals.rows:,} rows, {totals.tokens:,} tokens, {totals.supervised_tokens:,} in the loss ({share:.0%})"
-        f"{media}, longest {totals.longest_tokens:,}"
-    )
+    # prompts have nothing in the loss before they are answered
+    in_loss = f", {totals.supervised_tokens:,} in the loss ({share:.0%})" if totals.supervised_tokens else ""
+    return f"{totals.rows:,} rows, {totals.tokens:,} tokens{in_loss}{media}, longest {totals.longest_tokens:,}"
