@@ -11,7 +11,7 @@ from datasets import Dataset, Image
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 from trl import DPOConfig, DPOTrainer
-from trl_steps import Steps
+from trl_steps import Steps, shared_arguments
 
 
 def main(order: dict[str, Any]) -> None:
@@ -23,22 +23,10 @@ def main(order: dict[str, Any]) -> None:
     if sees:
         examples = examples.cast_column("images", [Image()])
     config = DPOConfig(
-        output_dir=order["output_dir"],
         per_device_train_batch_size=order["per_device_train_batch_size"],
-        gradient_accumulation_steps=order["gradient_accumulation_steps"],
-        learning_rate=order["learning_rate"],
-        lr_scheduler_type="constant",
-        num_train_epochs=order["num_train_epochs"],
-        max_steps=order["max_steps"],
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
         max_length=None if sees else order["cutoff_len"],
         precompute_ref_log_probs=order["precompute"],
-        seed=42,
+        **shared_arguments(order),
     )
     auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     language_layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"

@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
-from trl_steps import Steps
+from trl_steps import Steps, shared_arguments
 
 
 def main(order: dict[str, Any]) -> None:
@@ -25,23 +25,11 @@ def main(order: dict[str, Any]) -> None:
         for row in rows[: order["max_samples"]]
     ]
     config = SFTConfig(
-        output_dir=order["output_dir"],
         per_device_train_batch_size=1 if order["packing"] else order["per_device_train_batch_size"],
-        gradient_accumulation_steps=order["gradient_accumulation_steps"],
-        learning_rate=order["learning_rate"],
-        lr_scheduler_type="constant",
-        num_train_epochs=order["num_train_epochs"],
-        max_steps=order["max_steps"],
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
         max_length=order["cutoff_len"],
         packing=order["packing"],
         completion_only_loss=True,
-        seed=42,
+        **shared_arguments(order),
     )
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(order["model_name_or_path"], dtype="float32"),

@@ -5,21 +5,18 @@ Puts the parts together in order; what each does is in its own module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten, render_yaml
-from tunesmith.errors import RunError
 from tunesmith.train.display.header import describe_end, describe_run
-from tunesmith.train.display.progress import Display, displaying
 from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.evaluation_run import evaluate_only
 from tunesmith.train.folder.atomic import write_text
 from tunesmith.train.folder.json_lines import read_lines
 from tunesmith.train.folder.lock import only_process_in
-from tunesmith.train.folder.loss_plot import write_loss_plot
 from tunesmith.train.folder.manifest import build_manifest, write_manifest
 from tunesmith.train.folder.resume import open_folder, require_place
 from tunesmith.train.grpo.run import draw_and_train
@@ -27,6 +24,7 @@ from tunesmith.train.keeper import Keeper
 from tunesmith.train.loop import Loop
 from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
 from tunesmith.train.prepared_run import PreparedRun, prepare_run
+from tunesmith.train.recording import recording
 from tunesmith.train.result import TrainResult, final_metrics
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler, build_sampler
@@ -34,9 +32,6 @@ from tunesmith.train.steps.evaluation import Evaluation, evaluate
 from tunesmith.train.steps.feed import Feed
 from tunesmith.train.steps.neftune import noisy_embeddings
 from tunesmith.train.stopping import StopRequest
-from tunesmith.train.trackers.background import BackgroundTracker
-from tunesmith.train.trackers.table import open_trackers
-from tunesmith.train.trackers.tracker import TrackedRun
 
 __all__ = ["TrainResult", "train"]
 
@@ -76,7 +71,7 @@ def _describe(run: PreparedRun) -> str:
 def _train_to_the_end(run: PreparedRun) -> None:
     stop = StopRequest()
     noise = run.settings.training.neftune_noise_alpha
-    with stop.listening(), _recording(run) as recorder:
+    with stop.listening(), _recording_of(run) as recorder:
         keeper = _build_keeper(run)
         with noisy_embeddings(run.model.get_input_embeddings(), alpha=noise):
             _build_loop(run, recorder, keeper, stop).run()
@@ -92,27 +87,11 @@ def _write_beginning(run: PreparedRun) -> None:
     run.account.write(run.folder.data_report)
 
 
-@contextmanager
-def _recording(run: PreparedRun) -> Iterator[Recorder]:
-    """Display and trackers, finished however the run ends; the loss plot is drawn then."""
-    trackers = open_trackers(_describe_for_trackers(run))
-    try:
-        with displaying(total_steps=run.plan.total_steps, exact=run.plan.exact, first_step=run.state.step) as display:
-            yield _build_recorder(run, display, trackers)
-    finally:
-        _draw_losses(run)
-        for tracker in trackers:
-            tracker.finish()
-
-
-def _describe_for_trackers(run: PreparedRun) -> TrackedRun:
-    tracking = run.settings.tracking
-    folder = run.folder.path.absolute()
-    return TrackedRun(folder, tracking.run_name or folder.name, flatten(run.settings), tracking)
-
-
-def _build_recorder(run: PreparedRun, display: Display, trackers: list[BackgroundTracker]) -> Recorder:
-    return Recorder(run.folder.metrics, display, tuple(trackers))
+def _recording_of(run: PreparedRun) -> AbstractContextManager[Recorder]:
+    plan = run.plan
+    return recording(
+        run.folder, run.settings, total_steps=plan.total_steps, exact=plan.exact, first_step=run.state.step
+    )
 
 
 def _build_keeper(run: PreparedRun) -> Keeper:
@@ -176,13 +155,6 @@ def _build_sampler(run: PreparedRun) -> Sampler | None:
         autocast=run.stepper.forward.autocast,
         file=run.folder.samples,
     )
-
-
-def _draw_losses(run: PreparedRun) -> None:
-    try:
-        write_loss_plot(run.folder.loss_plot, read_lines(run.folder.metrics))
-    except RunError as error:
-        log.warning(str(error))
 
 
 def _conclude(run: PreparedRun) -> TrainResult:

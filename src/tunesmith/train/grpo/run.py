@@ -21,18 +21,16 @@ from tunesmith import log
 from tunesmith.chat.template import TemplateMessage
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten, render_yaml
-from tunesmith.errors import DataError, RunError, UsageError
+from tunesmith.errors import DataError, UsageError
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.tuning.apply import parameter_groups
 from tunesmith.train.account import RowAccount
 from tunesmith.train.checkpoint import restore_weights
 from tunesmith.train.display.header import describe_end, describe_run
-from tunesmith.train.display.progress import displaying
 from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.folder.atomic import write_text
 from tunesmith.train.folder.json_lines import read_lines
 from tunesmith.train.folder.lock import only_process_in
-from tunesmith.train.folder.loss_plot import write_loss_plot
 from tunesmith.train.folder.manifest import build_manifest, write_manifest
 from tunesmith.train.folder.resume import open_folder, require_place
 from tunesmith.train.grpo.following import FollowedRun, Follower
@@ -41,14 +39,13 @@ from tunesmith.train.grpo.judge import Judge
 from tunesmith.train.grpo.keeper import DrawingKeeper, trainer_part
 from tunesmith.train.grpo.plan import list_prompts
 from tunesmith.train.grpo.prepare import DrawingRun, prepare_drawing
+from tunesmith.train.recording import recording
 from tunesmith.train.result import TrainResult, final_metrics
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler, build_sampler
 from tunesmith.train.steps.optimizer import build_optimizer
 from tunesmith.train.steps.schedule import build_scheduler
 from tunesmith.train.stopping import StopRequest
-from tunesmith.train.trackers.table import open_trackers
-from tunesmith.train.trackers.tracker import TrackedRun
 
 if TYPE_CHECKING:
     from tunesmith.train.grpo.trainer import Asked, PromptedTrainer
@@ -97,7 +94,7 @@ def _train_to_the_end(run: DrawingRun) -> None:
     training, plan = run.settings.training, run.plan
     judge, keeper, stop = Judge(run.prompts, run.rewards, run.decode), _build_keeper(run), StopRequest()
     follower = Follower(training.seed)
-    with warnings.catch_warnings(), stop.listening(), _recording(run) as recorder:
+    with warnings.catch_warnings(), stop.listening(), _recording_of(run) as recorder:
         warnings.simplefilter("ignore", FutureWarning)  # names that trl uses and transformers is about to change
         trainer = _build_trainer(run, judge, keeper, follower)
         rhythm = Rhythm(training, plan.step_plan, has_held_out=False)
@@ -205,23 +202,5 @@ def _autocast(run: DrawingRun) -> Callable[[], AbstractContextManager[object]]:
     return nullcontext if compute is None else partial(torch.autocast, run.model.device.type, dtype=compute)
 
 
-@contextmanager
-def _recording(run: DrawingRun) -> Iterator[Recorder]:
-    """Display and trackers, finished however the run ends; the curves are drawn then."""
-    tracking, folder = run.settings.tracking, run.folder.path.absolute()
-    tracked = TrackedRun(folder, tracking.run_name or folder.name, flatten(run.settings), tracking)
-    trackers = open_trackers(tracked)
-    try:
-        with displaying(total_steps=run.plan.total_steps, exact=True, first_step=run.state.step) as display:
-            yield Recorder(run.folder.metrics, display, tuple(trackers))
-    finally:
-        _draw_curves(run)
-        for tracker in trackers:
-            tracker.finish()
-
-
-def _draw_curves(run: DrawingRun) -> None:
-    try:
-        write_loss_plot(run.folder.loss_plot, read_lines(run.folder.metrics))
-    except RunError as error:
-        log.warning(str(error))
+def _recording_of(run: DrawingRun) -> AbstractContextManager[Recorder]:
+    return recording(run.folder, run.settings, total_steps=run.plan.total_steps, exact=True, first_step=run.state.step)
