@@ -109,7 +109,11 @@ def test_json_lists_and_objects_in_tables_of_another_type_are_told_apart(tmp_pat
         ("empty.csv", "", "empty.csv is empty; expected a header line"),
         ("gbk.json", '[{"a": "你好"}]'.encode("gbk"), "gbk.json is not UTF-8 (byte 8: invalid"),
         ("bad.jsonl.gz", b"no gzip", "bad.jsonl.gz cannot be read (Not a gzipped file"),
-        ("cut.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "cut.jsonl.gz cannot be read (Compressed file ended"),
+        (
+            "cut.jsonl.gz",
+            gzip.compress(LINES.encode(), mtime=0)[:-9],
+            "cut.jsonl.gz cannot be read (Compressed file ended",
+        ),
         ("bad.parquet", b"PAR1", "bad.parquet is not a sound Parquet file"),
         ("bad.arrow", b"nothing", "bad.arrow is not a sound Arrow file"),
         ("bad.tar", b"nothing" * 200, "bad.tar is not a sound tar archive"),
