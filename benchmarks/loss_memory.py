@@ -21,8 +21,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from tunesmith.data.batches.collate import Batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.parallel import SingleProcess
 from tunesmith.train.steps.step import Stepper
 
 VOCABULARY, ROW_TOKENS = 151_936, 512

@@ -49,7 +49,7 @@ def mlflow_tracking_uri() -> str | None:
 
 
 def force_torchrun() -> bool:
-    """FORCE_TORCHRUN=1: LLaMA-Factory's switch for launching through torchrun."""
+    """FORCE_TORCHRUN=1, LLaMA-Factory's switch: start processes through the launcher where one is enough, too."""
     return _read_flag("FORCE_TORCHRUN")
 
 
@@ -61,6 +61,35 @@ def world_size() -> int:
 def rank() -> int:
     """RANK as torchrun sets it, 0 without a launcher."""
     return _read_int("RANK", 0)
+
+
+def local_rank() -> int:
+    """LOCAL_RANK as torchrun sets it: this process's number on its host, 0 without a launcher."""
+    return _read_int("LOCAL_RANK", 0)
+
+
+def local_world_size() -> int:
+    """LOCAL_WORLD_SIZE as torchrun sets it: processes on this host, 1 without a launcher."""
+    return _read_int("LOCAL_WORLD_SIZE", 1)
+
+
+def attempt() -> int:
+    """How often the processes of this run were started before this time: TUNESMITH_ATTEMPT as our launcher sets it.
+
+    Else TORCHELASTIC_RESTART_COUNT (torchrun) or SLURM_RESTART_COUNT (a job that was put into the queue again).
+    """
+    names = ("TUNESMITH_ATTEMPT", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return next((_read_int(name, 0) for name in names if os.environ.get(name, "").strip()), 0)
+
+
+def launcher() -> int | None:
+    """TUNESMITH_LAUNCHER: the process number of the launcher that started this process, None without one."""
+    return _read_int("TUNESMITH_LAUNCHER", 0) or None
+
+
+def failure_channel() -> int | None:
+    """TUNESMITH_FAILURE_CHANNEL: the open file (its number) into which a failing process tells its launcher why."""
+    return _read_int("TUNESMITH_FAILURE_CHANNEL", 0) or None
 
 
 def cache_folder() -> Path:
@@ -87,6 +116,17 @@ def let_threads_sleep() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
+def cublas_repeats() -> bool:
+    """Whether CUBLAS_WORKSPACE_CONFIG is one of the two values with which cuBLAS repeats its results bit for bit."""
+    return os.environ.get("CUBLAS_WORKSPACE_CONFIG") in {":4096:8", ":16:8"}
+
+
+def let_kernels_repeat() -> None:
+    """Set what cuBLAS, read when CUDA starts, and flash-attn need to repeat their results bit for bit, where unset."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")
 
 
 def debug() -> bool:

@@ -7,6 +7,7 @@ TunesmithError
 ├── ModelError (RuntimeError)      exit status 1: a model folder that cannot be loaded or saved
 ├── MissingExtraError (ImportError) exit status 1: an optional package that is not installed
 └── RunError (RuntimeError)        exit status 1: a run folder in the way, a resume that does not fit, a full disk
+    └── StartAgainError            exit status 75: all processes are to go on from the last checkpoint
 
 Every message says what was given, what was expected, and what to change.
 """
@@ -44,3 +45,12 @@ class MissingExtraError(TunesmithError, ImportError):
 
 class RunError(TunesmithError, RuntimeError):
     """A run cannot start, go on or be written."""
+
+
+class StartAgainError(RunError):
+    """This process cannot go on with the others, but all of them can from the last checkpoint: the launcher sees to it.
+
+    As where memory ran out between processes that wait for each other in the middle of a layer.
+    """
+
+    exit_status = 75

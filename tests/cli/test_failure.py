@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 
 import pytest
 import torch
@@ -41,6 +43,27 @@ from tunesmith.errors import DataError, MissingExtraError, RunError, UsageError
 def test_every_failure_has_a_message_and_a_status(error: BaseException, status: int, message: str) -> None:
     assert describe_failure(error).startswith(message)
     assert exit_status(error) == status
+
+
+def test_a_process_that_lost_another_says_so() -> None:
+    error = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:20915. GLHF!")
+    message = "error: another process of this run is gone ([gloo/transport/tcp/pair.cc:561] Connection closed by peer"
+    assert describe_failure(error).startswith(message)
+
+
+def test_the_launcher_tells_what_a_process_says(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setenv("TUNESMITH_FAILURE_CHANNEL", str(writing))
+    monkeypatch.setenv("TUNESMITH_LAUNCHER", str(os.getppid()))
+    assert report_failure(UsageError("no such key")) == 2
+    report = json.loads(os.read(reading, 1000))
+    assert (report["message"], report["status"], report["lost"]) == ("error: no such key", 2, False)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("RANK", "1")  # this one prints to a file of its own
+    report_failure(UsageError("no such key"))
+    assert capfd.readouterr().err == "error: no such key\n"
 
 
 def test_the_way_to_a_traceback_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

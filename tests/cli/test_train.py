@@ -27,3 +27,21 @@ def test_a_dry_run_prints_the_settings_without_secrets_and_stops(
     assert (flat["learning_rate"], flat["lora_rank"], flat["dataset"]) == (1e-4, 16, ["a"])
     (tmp_path / "again.yaml").write_text(printed.out)
     assert load_settings(tmp_path / "again.yaml").tuning.lora_rank == 16
+
+
+def test_a_dry_run_says_which_processes_would_be_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "model_name_or_path=a", "dataset=b", f"output_dir={tmp_path}/run", "use_cpu=true", "--dry-run"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "# trains in this process (use_cpu)"
+    monkeypatch.setenv("NPROC_PER_NODE", "3")
+    hosts = ["--nnodes", "2", "--node_rank", "1", "--master_addr", "gpu-a"]
+    assert main([*words, *hosts]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "# starts 3 processes (nproc: 3) on each of 2 hosts, which meet at gpu-a:29500 as host 1 (static)"
+    )
+    assert main([*words, "--nnodes", "2"]) == 2
+    assert capsys.readouterr().err == (
+        "error: nnodes: 2: hosts must know where they meet; set master_addr to host 0's name (MASTER_ADDR)\n"
+    )

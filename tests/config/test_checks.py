@@ -114,12 +114,12 @@ def test_a_run_folder_knows_its_model() -> None:
     assert _complaint(["output_dir=runs/a", "export_dir=merged"], "export") is None
 
 
-@pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "2"), ("FORCE_TORCHRUN", "1")])
-def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(NotSupportedYetError, match=f"{variable}={value}: training in several processes"):
-        check(_values(ENOUGH), verb="train")
-    check(_values(ENOUGH), verb="data")
+def test_one_of_several_processes_is_refused_where_a_stage_trains_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check(_values(ENOUGH), verb="train")
+    two = ["num_generations=2", "per_device_train_batch_size=2"]
+    with pytest.raises(NotSupportedYetError, match="WORLD_SIZE=2: stage grpo trains in one process"):
+        check(_values([*ENOUGH, "stage=grpo", "reward_funcs=exact_match", *two]), verb="train")
 
 
 def test_settings_beside_others_that_decide_are_noted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tunesmith import log
 from tunesmith.config.read import check_settings, load_settings, load_settings_from
-from tunesmith.errors import NotSupportedYetError, UsageError
+from tunesmith.errors import UsageError
 
 # Journey 1 as flags, word for word.
 J1_FLAGS = """
@@ -98,12 +98,12 @@ def test_notes_are_said_once(said: pytest.LogCaptureFixture) -> None:
     assert said.messages == ["note: past_index: it has no meaning for causal language models"]
 
 
-def test_the_first_journeys_file_is_refused_for_deepspeed_alone(tmp_path: Path) -> None:
+def test_the_first_journeys_file_trains_with_zero3(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("model_name_or_path: a\ndataset: b\noutput_dir: c\ndeepspeed: cache/ds_z3_config.json\n")
-    with pytest.raises(NotSupportedYetError, match=r"run\.yaml, line 4: deepspeed=cache/ds_z3_config\.json is not"):
-        load_settings(path, verb="train")
-    assert load_settings(path, ["deepspeed=null"], verb="train").training.output_dir == "c"
+    settings = load_settings(path, verb="train")
+    assert settings.parallel.deepspeed == {"zero_optimization": {"stage": 3}}
+    assert load_settings(path, ["deepspeed=null"], verb="train").parallel.deepspeed is None
 
 
 def test_a_secret_is_accepted_and_not_shown() -> None:

@@ -102,7 +102,6 @@ def test_wrong_values_are_all_named_with_what_is_expected() -> None:
     ("yaml", "message"),
     [
         ("use_galore: true", "run.yaml, line 1: use_galore=true is not supported yet; "),
-        ("deepspeed: ds_z3.json", "run.yaml, line 1: deepspeed=ds_z3.json is not supported yet; "),
         ("stage: ppo", "run.yaml, line 1: stage=ppo is not supported yet; use grpo"),
         ("infer_backend: vllm", "run.yaml, line 1: infer_backend=vllm is not supported yet; use huggingface"),
         ("do_predict: true", "run.yaml, line 1: do_predict=true is not supported yet; "),

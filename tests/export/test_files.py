@@ -54,6 +54,7 @@ def test_links_of_a_hub_cache_become_files(tmp_path: Path) -> None:
 
 def test_the_records_of_a_run_stay_behind(tmp_path: Path) -> None:
     records = ["run.yaml", "manifest.json", "metrics.jsonl", "training_loss.png", "checkpoints/step-1/config.json"]
+    records += ["status.json", "log.txt", "logs/attempt-0/rank-1.log", "tensorboard/events"]
     copy_other_files(write(tmp_path / "run", [*KEPT, *records]), tmp_path / "out")
     assert names_in(tmp_path / "out") == sorted(KEPT)
 

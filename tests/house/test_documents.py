@@ -44,8 +44,8 @@ def test_a_tunesmith_command_exists(name: str, words: list[str]) -> None:
         return
     explanation = importlib.import_module(f"tunesmith.cli.{verb}").HELP
     rest = rest[1:] if verb == "data" and rest[:1] in (["preview"], ["check"], ["cache"]) else rest
-    if verb in {"recipes", "convert"}:  # their words are names and folders, not settings
-        assert f"tunesmith {verb} {rest[0]}" in explanation, name
+    if verb in {"recipes", "convert", "runs"}:  # their words are names and folders, not settings
+        assert " ".join(["tunesmith", verb, *rest[:1]]) in explanation, name
         return
     if verb == "convert":  # files come before its options
         assert f"tunesmith convert {rest[0]}" in explanation, name
@@ -85,7 +85,7 @@ def test_there_is_a_readme_and_what_it_points_to() -> None:
 
 
 _MODULE = re.compile(r"`((?:[a-z_]+/)+(?:[a-z_]+\.[a-z]+)?)`")
-_NOT_OURS = ("finetune/", "runs/", "saves/", "checkpoints/")
+_NOT_OURS = ("finetune/", "runs/", "saves/", "checkpoints/", "logs/")
 
 
 def test_a_module_that_structure_md_names_exists() -> None:

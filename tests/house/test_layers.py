@@ -16,7 +16,7 @@ LAYERS = (
     ("env", "extras"),
     ("log",),
     ("config",),
-    ("chat", "media", "recipes"),
+    ("chat", "media", "recipes", "launch"),
     ("models",),
     ("data",),
     ("infer",),
@@ -24,11 +24,12 @@ LAYERS = (
     ("evaluate", "export", "estimate", "diagnose", "augment"),
     ("compose",),
     ("convert",),
+    ("runs",),
     ("serve", "studio"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LIGHT = {"errors", "env", "extras", "log", "config", "chat", "media", "recipes"}
+LIGHT = {"errors", "env", "extras", "log", "config", "chat", "media", "recipes", "launch", "runs"}
 FRONT = {"__init__.py", "__main__.py"}
 INSIDE = [path for path in MODULES if not (path.parent == SOURCE and path.name in FRONT)]
 

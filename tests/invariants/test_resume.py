@@ -76,11 +76,18 @@ def test_whatever_makes_the_batches_goes_on_at_the_very_next_row(way, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "tuning", "during_save"),
-    [("qwen2", "lora", False), ("qwen2", "full", True), ("qwen2_5_vl", "lora", True), ("qwen2_5_vl", "full", False)],
+    ("kind", "tuning", "during_save", "background"),
+    [
+        ("qwen2", "lora", False, False),
+        ("qwen2", "full", True, False),
+        ("qwen2", "full", True, True),
+        ("qwen2_5_vl", "lora", True, False),
+        ("qwen2_5_vl", "full", False, True),
+    ],
 )
-def test_killed_anywhere_and_resumed(kind, tuning, during_save, tmp_path, request):
-    settings = prepare(kind, tuning, tmp_path, request, logging_steps=1, save_steps=1)
+def test_killed_anywhere_and_resumed(kind, tuning, during_save, background, tmp_path, request):
+    changes = {"logging_steps": 1, "save_steps": 1, "save_in_background": background}
+    settings = prepare(kind, tuning, tmp_path, request, **changes)
     killed = tmp_path / "killed"
     process = start(settings, killed)
     step = random.Random(f"{kind} {tuning}").randint(2, STEPS - 3)

@@ -60,7 +60,7 @@ def test_checkpoints_hold_no_reference(tmp_path, qwen2_folder):
         assert names
         assert not [name for name in names if "reference" in name or "copy" in name]
     state = torch.load(tmp_path / "whole" / "checkpoints" / "step-4" / "trainer" / "optimizer.pt", weights_only=True)
-    assert set(state) == {"pace", "optimizer", "scheduler", "scaler"}
+    assert set(state) == {"pace", "optimizer", "scheduler", "scaler", "names"}
 
 
 def test_values_that_were_cleared_meanwhile_are_computed_again(tmp_path, qwen2_folder, monkeypatch):

@@ -14,8 +14,8 @@ from tunesmith.chat.message import RowSource
 from tunesmith.data.batches.batch import Batch, build_batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.parallel import SingleProcess
 from tunesmith.train.steps.step import Stepper
 
 FLOAT64 = Precision(frozen=torch.float64, trained=torch.float64, autocast=None, scaler=False)

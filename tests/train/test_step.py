@@ -10,8 +10,8 @@ from tests.train.tiny_models import tiny_model
 from tunesmith.errors import RunError
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.sft import SupervisedObjective
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.parallel import SingleProcess
 from tunesmith.train.steps.step import Stepper
 
 
@@ -27,8 +27,8 @@ def test_a_step_without_supervised_tokens_changes_no_weight_and_moves_the_schedu
 
 
 @pytest.mark.parametrize("uses_scaler", [False, True])
-def test_rows_that_nothing_trainable_reads_change_no_weight_and_move_the_schedule(uses_scaler):
-    """As text rows do where only a vision tower trains."""
+def test_what_the_rows_do_not_read_has_gradient_zero(uses_scaler):
+    """A vision tower in a step of text, as in one big batch: the optimiser's step is taken, of weight decay alone."""
     model = tiny_model("qwen2").requires_grad_(False)
     unread = torch.nn.Parameter(torch.ones(3))
     model.register_parameter("unread", unread)
@@ -38,7 +38,8 @@ def test_rows_that_nothing_trainable_reads_change_no_weight_and_move_the_schedul
     assert outcome.loss_sum > 0
     assert outcome.grad_norm == 0.0
     assert stepper.optimizer.param_groups[0]["lr"] < 1e-2
-    assert torch.equal(unread, torch.ones(3))
+    assert torch.equal(unread.grad, torch.zeros(3))
+    torch.testing.assert_close(unread.detach(), torch.full((3,), 1 - 1e-2 * 0.1))
 
 
 def test_a_loss_that_is_no_number_names_the_rows_and_changes_no_weight():
@@ -48,7 +49,7 @@ def test_a_loss_that_is_no_number_names_the_rows_and_changes_no_weight():
     before = model.lm_head.weight.clone()
     stepper = make_stepper(model)
     rows = [(torch.tensor([5, 6, 7]), torch.tensor([5, 6, 7]))]
-    with pytest.raises(RunError, match=r"the loss is nan on these rows: rows\.json, row 0\. They changed no weight"):
+    with pytest.raises(RunError, match=r"the loss is nan on these rows: rows\.json, row 0\. No weight was changed"):
         stepper.take([make_batch(rows)])
     assert torch.equal(model.lm_head.weight, before)
 

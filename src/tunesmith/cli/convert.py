@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunesmith import log
+from tunesmith.cli import export
 from tunesmith.cli.imports import importing
 from tunesmith.convert.request import BaseModels, MergeRequest, PthRequest
 from tunesmith.errors import UsageError
@@ -16,6 +17,7 @@ from tunesmith.errors import UsageError
 HELP = """tunesmith convert pth_to_hf [CONFIG] PTH SAVE_DIR
 tunesmith convert xtuner_llava DIR --language-model A --vision-tower B --output C
 tunesmith convert merge LLM ADAPTER SAVE_DIR [--is-clip]
+tunesmith convert FOLDER export_dir=DIR [key=value]...    the same as tunesmith export
 
 pth_to_hf    a checkpoint of XTuner's (iter_500.pth, a file or a DeepSpeed folder) becomes an adapter in PEFT's layout,
              a model folder, or for LLaVA one folder of transformers' LLaVA class. CONFIG (XTuner's .py file) is read,
@@ -67,6 +69,8 @@ def run(argv: Sequence[str]) -> int:
             "tunesmith convert split is not needed: `tunesmith export --model_name_or_path SRC --export_dir DST "
             "--export_size 1` writes files of at most 1 GB"
         )
+    if kind not in _WRITERS and Path(kind).exists():
+        return export.run(argv)
     if kind not in _WRITERS:
         raise UsageError(f"tunesmith convert {kind}: the conversions are {', '.join(_WRITERS)}")
     given = _sort(kind, rest)

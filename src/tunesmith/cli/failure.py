@@ -7,8 +7,11 @@ import sys
 
 from tunesmith import env
 from tunesmith.errors import TunesmithError
+from tunesmith.launch.failure import tell_launcher
 
 INTERRUPTED = 130
+_LOSS = ("Connection closed by peer", "Connection reset by peer", "gloo/transport", "NCCL communicator was aborted")
+"""What torch.distributed says when a process at the other end is gone."""
 _SMALLER = (
     "lower per_device_train_batch_size (and raise gradient_accumulation_steps), cutoff_len or image_max_pixels, "
     "or use finetuning_type lora with quantization_bit 4"
@@ -16,12 +19,14 @@ _SMALLER = (
 
 
 def report_failure(error: BaseException) -> int:
-    """Write one message about `error` to stderr and return the exit status."""
+    """Write one message about `error` to stderr, or have the launcher do it, and return the exit status."""
+    status, message = exit_status(error), describe_failure(error)
+    is_told = tell_launcher(message, status=status, lost=_is_loss_of_others(error))
     if _wants_traceback():
         sys.excepthook(type(error), error, error.__traceback__)
-    else:
-        sys.stderr.write(f"{describe_failure(error)}\n")
-    return exit_status(error)
+    elif not is_told or env.rank() > 0:  # what rank 0 writes stands beside the launcher's message
+        sys.stderr.write(f"{message}\n")
+    return status
 
 
 def exit_status(error: BaseException) -> int:
@@ -37,6 +42,8 @@ def describe_failure(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, TunesmithError):
         return f"error: {error}"
+    if _is_loss_of_others(error):
+        return f"error: another process of this run is gone ({_first_line(error)})"
     if _is_out_of_memory(error):
         return f"error: out of memory ({_first_line(error)}); {_SMALLER}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -53,6 +60,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _is_loss_of_others(error: BaseException) -> bool:
+    """Whether another process of the run is gone: gloo and NCCL say so each in its own words."""
+    distributed = sys.modules.get("torch.distributed")
+    causes = [cause for cause in (error, error.__cause__) if cause is not None]
+    if distributed is not None and any(isinstance(cause, distributed.DistError) for cause in causes):
+        return True
+    text = " ".join(str(cause) for cause in causes if isinstance(cause, RuntimeError))
+    return any(word in text for word in _LOSS)
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from tunesmith.errors import NotSupportedYetError, UsageError
 
 VERBS = {
     "train": "fine-tune a model from one YAML file",
+    "runs": "list, follow, stop and compare runs: tunesmith runs",
     "data": "see and check examples as the model will see them: tunesmith data check run.yaml",
     "chat": "talk to a model, an adapter or a run folder",
     "export": "merge an adapter into its base and write one folder",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tunesmith import env
 from tunesmith.config.fields import FIELDS
 from tunesmith.config.grpo_checks import check_grpo, note_grpo
+from tunesmith.config.parallel_checks import check_parallel, note_parallel
 from tunesmith.config.preference_checks import check_preference, note_preference
 from tunesmith.config.resolve import Values
 from tunesmith.errors import NotSupportedYetError, UsageError
@@ -43,19 +44,14 @@ def check(values: Values, *, verb: Verb | None = None) -> None:
     if problems:
         raise UsageError("\n".join(problems))
     if verb == "train":
-        refuse_several_processes()
+        refuse_several_processes(values)
 
 
-def refuse_several_processes() -> None:
-    """Raise NotSupportedYetError where a launcher asks for more than this process."""
-    if env.world_size() > 1:
+def refuse_several_processes(values: Values) -> None:
+    """Raise NotSupportedYetError where this is one of several processes and the stage trains in one."""
+    if values["stage"] == "grpo" and env.world_size() > 1:
         raise NotSupportedYetError(
-            f"WORLD_SIZE={env.world_size()}: training in several processes is not supported yet; "
-            "start `tunesmith train` without torchrun"
-        )
-    if env.force_torchrun():
-        raise NotSupportedYetError(
-            "FORCE_TORCHRUN=1: training in several processes is not supported yet; unset FORCE_TORCHRUN"
+            f"WORLD_SIZE={env.world_size()}: stage grpo trains in one process; start `tunesmith train` without torchrun"
         )
 
 
@@ -63,6 +59,7 @@ def notes(values: Values) -> Iterator[str]:
     """What was given, is not the default, and has no effect, or another than it seems, beside the other settings."""
     yield from note_grpo(values)
     yield from note_preference(values)
+    yield from note_parallel(values)
     method = values["finetuning_type"]
     beside = {"group_by_length": "packing", "per_device_train_batch_size": "batch_tokens"}
     for key in (key for key in values.given if values[key] != FIELDS[key].default):
@@ -250,6 +247,7 @@ _ALWAYS: tuple[Check, ...] = (
     _micro_batches,
     _streaming,
     check_preference,
+    check_parallel,
 )
 _WHEN_TRAINING: tuple[Check, ...] = (
     _nothing_to_do,

@@ -54,10 +54,13 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _kind(types: tuple[Any, ...]) -> str:
-    """Text wins over the rest of a union: its validator turns words into what they mean. A flag may be words too."""
+    """A mapping is taken as it is. Text wins over the rest of a union: its validator turns words into what they mean. A
+    flag may be words too."""
     present = [member for member in types if member is not type(None)]
     if bool in present and all(member is bool or get_origin(member) is Literal for member in present):
         return "flag"
+    if any(get_origin(member) is dict for member in present):
+        return "object"
     if str in present:
         return "text"
     if present == [tuple[str, ...]]:

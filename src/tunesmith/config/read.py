@@ -16,6 +16,7 @@ from tunesmith.config.fields import FIELDS
 from tunesmith.config.files import RUN_SETTINGS, read_file
 from tunesmith.config.given import Given, given_from_mapping
 from tunesmith.config.overrides import parse_overrides
+from tunesmith.config.parallel_checks import settle_deepspeed
 from tunesmith.config.resolve import Values, resolve
 from tunesmith.errors import UsageError
 
@@ -56,6 +57,7 @@ def check_settings(target: Path | None, overrides: Sequence[str] = (), *, verb: 
 def _load(file: Iterable[Given], overrides: Iterable[Given], verb: checks.Verb | None) -> Settings:
     values = resolve(file, overrides)
     checks.check(values, verb=verb)
+    values = settle_deepspeed(values)
     settings = _build(values)
     for note in (*values.notes, *checks.notes(values)):
         log.note_once(note)

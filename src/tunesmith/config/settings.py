@@ -9,6 +9,7 @@ from tunesmith.config.generation import ExportSettings, GenerationSettings
 from tunesmith.config.grpo import GrpoSettings
 from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.packing import wants_packs
+from tunesmith.config.parallel import ParallelSettings
 from tunesmith.config.preference import PreferenceSettings
 from tunesmith.config.section import Section
 from tunesmith.config.training import TrackingSettings, TrainingSettings
@@ -29,6 +30,7 @@ class Settings(Section):
     preference: PreferenceSettings = Field(default_factory=PreferenceSettings)
     grpo: GrpoSettings = Field(default_factory=GrpoSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
+    parallel: ParallelSettings = Field(default_factory=ParallelSettings)
     tracking: TrackingSettings = Field(default_factory=TrackingSettings)
     generation: GenerationSettings = Field(default_factory=GenerationSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)

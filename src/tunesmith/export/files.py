@@ -33,9 +33,13 @@ _RUN_RECORDS = (
     "*.jsonl",
     "data_report.json",
     "training_loss.png",
+    "status.json",
+    "log.txt",
     "adapter_config.json",
 )
 """What a run folder holds beside its model; such a folder may be the base of the next run."""
+
+_RUN_FOLDERS = frozenset({"logs", "tensorboard"})
 
 _FOREIGN_FOLDERS = frozenset({"original", "onnx", "openvino", "metal", "checkpoints"})
 """Folders of a repository that hold the weights once more, in another format."""
@@ -84,10 +88,12 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _other_files(source: Path) -> Iterator[Path]:
-    unwanted = _WEIGHTS_AT_ROOT + _STATE_AT_ROOT + (_RUN_RECORDS if (source / "run.yaml").is_file() else ())
+    is_run = (source / "run.yaml").is_file()
+    unwanted = _WEIGHTS_AT_ROOT + _STATE_AT_ROOT + (_RUN_RECORDS if is_run else ())
+    foreign = _FOREIGN_FOLDERS | (_RUN_FOLDERS if is_run else frozenset())
     for file in sorted(source.rglob("*")):
         inside = file.relative_to(source).parts
-        if any(part.startswith(".") for part in inside) or inside[0] in _FOREIGN_FOLDERS or not file.is_file():
+        if any(part.startswith(".") for part in inside) or inside[0] in foreign or not file.is_file():
             continue
         if len(inside) == 1 and _matches(file.name, unwanted):
             continue

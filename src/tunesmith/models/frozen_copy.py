@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig
 
+from tunesmith.errors import UsageError
 from tunesmith.models.quantization import is_packed
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,10 +23,20 @@ def frozen_copy(model: Model) -> Model:
     """A copy of `model` in evaluation mode, of which nothing trains.
 
     Parameters and buffers that training leaves alone are shared, packed ones with all that belongs to them; so are the
-    configs, by which attention is chosen.
+    configs, by which attention is chosen. Raises UsageError for a model whose weights are cut over several processes.
     """
+    if is_cut(model):
+        raise UsageError(
+            "a model whose weights are cut over the processes cannot be copied to compare it with itself; set "
+            "precompute_ref: true (with streaming: false), give ref_model, or use parallel: ddp"
+        )
     memo = {id(shared): shared for shared in _shared(model)}
     return copy.deepcopy(model, memo).requires_grad_(False).eval()
+
+
+def is_cut(model: nn.Module) -> bool:
+    """Whether a process holds only its part of some weight, by FSDP2 or ZeRO-3."""
+    return any(isinstance(one, DTensor) or "ds_id" in vars(one) for one in model.parameters())
 
 
 def changing_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from tunesmith.config.model import MediaSettings, ModelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import MissingExtraError, ModelError, UsageError
 from tunesmith.models.adapters.targets import projector_in_full
-from tunesmith.models.device import pick_device
+from tunesmith.models.device import loading_device
 from tunesmith.models.families.native import warn_of_old_release
 from tunesmith.models.families.table import find_family
 from tunesmith.models.files.locate import locate
@@ -56,7 +56,7 @@ def load_model(settings: Settings, *, trains: bool) -> PreTrainedModel:
     folder = locate(name, settings.model)
     config = load_config(folder)
     settle_downsampling(config, settings.media)
-    device = pick_device(use_cpu=settings.training.use_cpu)
+    device = loading_device(use_cpu=settings.training.use_cpu)
     if trains and settings.model.train_from_scratch:
         model = _build_random(config, settings, device)
     else:

@@ -24,34 +24,51 @@ from tunesmith.models.quiet import quiet_transformers
 from tunesmith.models.score_head import classification_config, score_head
 
 _SHARD_BYTES = 5 * 10**9
+Weights = Mapping[str, torch.Tensor]
 
 
-def save_trained(model: PreTrainedModel | PeftModel, folder: Path, *, adapter_layout: AdapterLayout = "native") -> None:
-    """Write what a training changed: the adapter where there is one, else the whole model."""
+def save_trained(
+    model: PreTrainedModel | PeftModel,
+    folder: Path,
+    *,
+    weights: Weights | None = None,
+    adapter_layout: AdapterLayout = "native",
+) -> None:
+    """Write what a training changed: the adapter where there is one, else the whole model.
+
+    weights: the model's state_dict, tied weights under both names; None for what it is now. Given, the model may train
+             on meanwhile
+    """
     if isinstance(model, PeftModel):
-        save_adapter(model, folder, layout=adapter_layout)
+        save_adapter(model, folder, weights=weights, layout=adapter_layout)
     else:
-        save_model(model, folder)
+        save_model(model, folder, weights=weights)
 
 
 def save_model(
-    model: PreTrainedModel, folder: Path, *, dtype: torch.dtype | None = None, max_shard_bytes: int = _SHARD_BYTES
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    weights: Weights | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = _SHARD_BYTES,
 ) -> None:
-    """Weights (safetensors), config and generation config into `folder`, created if absent.
+    """Weights (safetensors), config and generation config into `folder`, created if absent. `weights`: see above.
 
     All weights are written in `dtype`; None takes the widest format among them, so nothing is rounded. A reward model
     that transformers has a classification class for is written as such: without an output head of its own.
     Raises ModelError if the folder cannot be written.
     """
-    dtype = dtype or _widest_format(model)
+    weights = model.state_dict() if weights is None else weights
+    dtype = dtype or _widest_format(model, weights)
     scoring = classification_config(model.config) if score_head(model) is not None else None
-    weights = _in_format(model, dtype)
+    state = _in_format(weights, dtype)
     if scoring is not None:
-        weights = _without_output_head(model, weights or model.state_dict())
+        state = _without_output_head(model, state)
     _make_valid_generation_config(model)
     try:
         with quiet_transformers():
-            model.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_bytes)
+            model.save_pretrained(folder, state_dict=state, max_shard_size=max_shard_bytes)
     except OSError as error:
         raise ModelError(
             f"the model cannot be written to {folder}: {error}; free some space or choose another folder"
@@ -61,8 +78,10 @@ def save_model(
         _record(folder / "config.json", scoring)
 
 
-def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "native") -> None:
-    """adapter_config.json and adapter_model.safetensors into `folder`, created if absent.
+def save_adapter(
+    model: PeftModel, folder: Path, *, weights: Weights | None = None, layout: AdapterLayout = "native"
+) -> None:
+    """adapter_config.json and adapter_model.safetensors into `folder`, created if absent. `weights`: see save_trained.
 
     The base is recorded by the name its settings gave (a repository, or an absolute path). Embeddings are written
     only where they train in full. `layout` published names and fuses layers as the model's publisher did.
@@ -71,7 +90,12 @@ def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "nat
     try:
         with quiet_transformers():
             # one beside it that the run compares with is none of its outcome
-            model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=[model.active_adapter])
+            model.save_pretrained(
+                str(folder),
+                save_embedding_layers=False,
+                selected_adapters=[model.active_adapter],
+                state_dict=None if weights is None else dict(weights),
+            )
         if layout == "published":
             base: Any = model.get_base_model()
             write_published_adapter(folder, base.config)
@@ -81,21 +105,20 @@ def save_adapter(model: PeftModel, folder: Path, *, layout: AdapterLayout = "nat
         ) from error
 
 
-def _widest_format(model: PreTrainedModel) -> torch.dtype:
-    formats = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-    return reduce(torch.promote_types, formats)
+def _widest_format(model: PreTrainedModel, weights: Weights) -> torch.dtype:
+    """Of the parameters; what an engine keeps finer than the model computes with (masters) is given finer."""
+    parameters = (weights[name] for name, _ in model.named_parameters() if name in weights)
+    return reduce(torch.promote_types, {weight.dtype for weight in parameters if weight.is_floating_point()})
 
 
-def _in_format(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor] | None:
-    """The weights cast to `dtype`, tied ones still shared; None if they have that format already."""
-    weights: dict[str, torch.Tensor] = model.state_dict()
-    if all(weight.dtype == dtype for weight in weights.values() if weight.is_floating_point()):
-        return None
+def _in_format(weights: Weights, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights cast to `dtype`, tied ones still shared."""
     cast: dict[int, torch.Tensor] = {}
+    state = dict(weights)
     for name, weight in weights.items():
         if weight.is_floating_point() and weight.dtype != dtype:
-            weights[name] = cast.setdefault(weight.data_ptr(), weight.to(dtype))
-    return weights
+            state[name] = cast.setdefault(weight.data_ptr(), weight.to(dtype))
+    return state
 
 
 def _record_format(config: Path, dtype: torch.dtype) -> None:

@@ -25,9 +25,9 @@ class RowAccount:
     builder: ReportBuilder
     looked_at: Collection[RowRef]
 
-    def take_in(self, fed: FedStep) -> None:
-        """The rows of one finished step, and the padding of its batches."""
-        self.builder.add_padding(fed.num_positions - sum(batch.num_tokens for batch in fed.batches))
+    def take_in(self, fed: FedStep, *, padding: int) -> None:
+        """The rows of one finished step, and the padding tokens of its batches."""
+        self.builder.add_padding(padding)
         if fed.after.epoch > 0:
             return
         self._add(fed.outcomes, used_for="train")

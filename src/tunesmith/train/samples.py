@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from tunesmith import log
+from tunesmith import env, log
 from tunesmith.chat.message import Conversation, Media, Message, RowSource, Text
 from tunesmith.config.settings import Settings
 from tunesmith.data.encoding.encode import Encoder
@@ -89,6 +89,8 @@ class Sampler:
             if reason not in self._failed:
                 self._failed.add(reason)
                 log.warning(f"the question {question.prompt!r} could not be answered at step {step}: {reason}")
+            return
+        if env.rank() != 0:  # where all processes answer, they answer alike
             return
         append_line(
             self.file,

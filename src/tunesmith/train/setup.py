@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from tunesmith import log
@@ -15,11 +17,14 @@ from tunesmith.models.device import pick_device
 from tunesmith.models.load import load_model
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.tuning.apply import apply_tuning, parameter_groups
+from tunesmith.train.memory_advice import advice_for_optimizer
+from tunesmith.train.objectives.objective import Objective
 from tunesmith.train.objectives.table import build_objective
+from tunesmith.train.parallel.parallel import Parallel
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.optimizer import build_optimizer
-from tunesmith.train.steps.parallel import Parallel
 from tunesmith.train.steps.randomness import seed_everything
+from tunesmith.train.steps.root import Root
 from tunesmith.train.steps.schedule import Pace, build_scheduler
 from tunesmith.train.steps.step import Stepper
 
@@ -46,33 +51,54 @@ def wants_checkpointing(settings: Settings, device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def build_forward(model: Model, settings: Settings, parallel: Parallel) -> Forward:
-    """`model` with its objective, precision and device."""
-    return Forward(
-        model=parallel.prepare(model),
-        objective=build_objective(settings),
-        precision=choose_precision(settings),
-        device=model.device,
-    )
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The model in its engine: cut, with its optimiser, and hooked.
+
+    root: what the objective is set on; `forward.root` is the engine's module around it
+    """
+
+    model: Model
+    root: Root
+    forward: Forward
+    optimizer: Optimizer
+
+    def with_objective(self, objective: Objective) -> Forward:
+        """The forward of another objective."""
+        self.root.objective = objective
+        return replace(self.forward, objective=objective)
+
+
+def assemble(settings: Settings, parallel: Parallel) -> Assembled:
+    """Load the model into its engine. For all processes together."""
+    model = parallel.load(lambda: load_trained_model(settings))
+    objective = build_objective(settings)
+    root = Root(model, objective)
+    parallel.cut(root)
+    optimizer = build_optimizer(parameter_groups(model, settings), settings.training)
+    called = parallel.attach(root, optimizer, max_grad_norm=settings.training.max_grad_norm)
+    device = pick_device(use_cpu=settings.training.use_cpu)  # weights may be elsewhere (cpu_offload)
+    forward = Forward(model, objective, choose_precision(settings), device, called)
+    return Assembled(model, root, forward, optimizer)
 
 
 def build_stepper(
-    model: Model,
     settings: Settings,
     *,
     forward: Forward,
+    optimizer: Optimizer,
     parallel: Parallel,
     total_steps: int,
     pace: Pace | None,
 ) -> Stepper:
-    """Everything a step needs around `model`. `pace`: what the schedule goes by where `total_steps` is an estimate."""
-    optimizer = build_optimizer(parameter_groups(model, settings), settings.training)
+    """Everything a step needs. `pace`: what the schedule goes by where `total_steps` is an estimate."""
     return Stepper(
         forward=forward,
         optimizer=optimizer,
         scheduler=build_scheduler(optimizer, settings.training, total_steps=total_steps, pace=pace),
         parallel=parallel,
         max_grad_norm=settings.training.max_grad_norm,
+        optimizer_advice=advice_for_optimizer(settings),
     )
 
 

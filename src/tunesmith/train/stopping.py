@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tunesmith import log
+from tunesmith import env, log
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_S = 1.0
+"""Slurm and systemd signal every process of a job, and the launcher passes its own signal on: that is one request."""
 
 
 class StopRequest:
@@ -19,6 +22,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._process = os.getpid()
 
     @contextmanager
@@ -38,6 +42,9 @@ class StopRequest:
         if os.getpid() != self._process:
             return  # a loader's worker, which inherits handlers: its parent stops it
         if self.requested:
+            if env.launcher() is not None and time.monotonic() - self._requested_at < _SAME_S:
+                return
             raise KeyboardInterrupt
         self.requested = True
+        self._requested_at = time.monotonic()
         log.info(f"{signal.Signals(number).name}: finishing the step and saving; once more stops at once")

@@ -13,7 +13,7 @@ from tunesmith.config.data import DataSettings
 from tunesmith.config.settings import Settings
 from tunesmith.data.feed.chosen_rows import all_rows
 from tunesmith.data.feed.mixing import Mix
-from tunesmith.data.feed.order import EpochOrder, ListedOrder, Order, Shard, shuffle_blocks
+from tunesmith.data.feed.order import EpochOrder, ListedOrder, Order, shuffle_blocks
 from tunesmith.data.feed.position import FeedPosition
 from tunesmith.data.rows.dataset import Dataset, open_datasets
 
@@ -76,14 +76,6 @@ def test_the_number_of_rows_is_known_before_an_epoch_is_drawn(two: tuple[Dataset
     order = EpochOrder(all_rows(two), mix=Mix("interleave_under", (0.6, 0.4)))
     assert [order.num_rows(epoch) for epoch in range(9)] == [len(epoch_of(order, epoch)) for epoch in range(9)]
     assert len({order.num_rows(epoch) for epoch in range(9)}) > 1
-
-
-@pytest.mark.parametrize("count", [2, 3, 5])
-def test_shards_share_an_epoch_without_loss_or_repeat(two: tuple[Dataset, ...], count: int) -> None:
-    shards = [EpochOrder(all_rows(two), seed=1, shard=Shard(rank, count)) for rank in range(count)]
-    parts = [epoch_of(shard, 4) for shard in shards]
-    assert sorted(ref for part in parts for ref in part) == sorted(epoch_of(EpochOrder(all_rows(two), seed=1), 4))
-    assert [len(part) for part in parts] == [shard.num_rows(4) for shard in shards]
 
 
 def test_row_groups_of_parquet_files_are_decoded_once(tmp_path: Path) -> None:

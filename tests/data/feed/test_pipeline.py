@@ -16,21 +16,11 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from tests.data.conversations import build_encoder
-from tests.data.numbered import numbered_row, write_rows
-from tunesmith.config.data import DataSettings
-from tunesmith.config.settings import Settings
-from tunesmith.data.batches.collate import Batch, Collator
-from tunesmith.data.batches.media_inputs import MediaInputs
-from tunesmith.data.examples import Examples
-from tunesmith.data.feed.chosen_rows import all_rows
+from tests.data.feed.pipelines import BAD, build_pipeline, consumed, pictured_rows, rows_of, sound_rows, spoil
+from tunesmith.data.batches.collate import Batch
 from tunesmith.data.feed.grouping import GroupByLength, GroupByTokens, Grouper, GroupExamples, GroupPacks
-from tunesmith.data.feed.order import EpochOrder
 from tunesmith.data.feed.pipeline import FeedPosition, MicroBatch, Pipeline
-from tunesmith.data.feed.streaming import StreamOrder
-from tunesmith.data.rows.dataset import open_datasets
 from tunesmith.errors import DataError, RunError
 from tunesmith.models.preprocessing.processor import Preprocessor
 
@@ -41,34 +31,6 @@ GROUPERS: list[Grouper] = [
     GroupByTokens(300),
     GroupPacks(200, 2),
 ]
-BAD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}]}
-
-
-def sound_rows(count: int) -> list[dict[str, Any]]:
-    return [numbered_row(number, words=1 + number * 7 % 40) for number in range(count)]
-
-
-def build_pipeline(
-    preprocessor: Preprocessor, folder: Path, rows: Sequence[dict[str, Any]], *, streams: bool = False, **options: Any
-) -> Pipeline:
-    name = write_rows(folder / "rows.jsonl", rows)
-    settings = Settings(data=DataSettings(dataset=name, streaming=streams))
-    datasets = open_datasets((name,), settings)
-    order = StreamOrder(datasets, seed=1, buffer_size=32) if streams else EpochOrder(all_rows(datasets), seed=1)
-    return Pipeline(
-        examples=Examples(datasets, build_encoder(preprocessor)),
-        order=order,
-        collator=Collator(preprocessor, MediaInputs(preprocessor), packed=False),
-        **{"grouper": GroupExamples(3), "on_bad_row": "skip", **options},
-    )
-
-
-def rows_of(micro_batch: MicroBatch) -> list[int]:
-    return [] if micro_batch.batch is None else [source.row for source in micro_batch.batch.sources]
-
-
-def consumed(micro_batches: Sequence[MicroBatch]) -> list[int]:
-    return [outcome.ref.row for micro_batch in micro_batches for outcome in micro_batch.outcomes]
 
 
 def assert_equal(some: Sequence[MicroBatch], others: Sequence[MicroBatch]) -> None:
@@ -176,26 +138,10 @@ def test_no_usable_row_is_an_error(tmp_path: Path, qwen2: Preprocessor, on_bad_r
 @pytest.fixture
 def pictured(preprocessor_of: PreprocessorOf, tmp_path: Path) -> Callable[..., Pipeline]:
     """Twelve rows with a picture each; that of row 5 is there, sound from the outside, and ends in its middle."""
-    for number in range(12):
-        size = (40 + 8 * number, 60)
-        Image.effect_noise(size, 50).convert("RGB").save(tmp_path / f"{number}.png")
-    broken = tmp_path / "5.png"
 
     def build(**options: Any) -> Pipeline:
-        rows = [
-            {
-                "messages": [
-                    {"role": "user", "content": "<image>what?"},
-                    {"role": "assistant", "content": f"picture {number}"},
-                ],
-                "images": [str(tmp_path / f"{number}.png")],
-            }
-            for number in range(12)
-        ]
-        pipeline = build_pipeline(preprocessor_of("qwen2_5_vl"), tmp_path, rows, **options)
-        content = bytearray(broken.read_bytes())
-        content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
-        broken.write_bytes(content)
+        pipeline = build_pipeline(preprocessor_of("qwen2_5_vl"), tmp_path, pictured_rows(tmp_path, 12), **options)
+        spoil(tmp_path / "5.png")
         return pipeline
 
     return build

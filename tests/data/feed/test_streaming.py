@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.numbered import numbered_datasets, places
 from tunesmith.data.feed.mixing import Mix
-from tunesmith.data.feed.order import Order, Shard
+from tunesmith.data.feed.order import Order
 from tunesmith.data.feed.position import FeedPosition
 from tunesmith.data.feed.streaming import StreamOrder, hold_out_first
 from tunesmith.errors import UsageError
@@ -71,9 +71,8 @@ def test_the_order_does_not_depend_on_how_much_is_read_at_a_time(tmp_path: Path,
     ],
     ids=str,
 )
-@pytest.mark.parametrize("shard", [Shard(), Shard(1, 3)], ids=str)
-def test_reading_goes_on_from_any_place(tmp_path: Path, mix: Mix, shard: Shard) -> None:
-    order = stream(tmp_path, mix=mix, shard=shard)
+def test_reading_goes_on_from_any_place(tmp_path: Path, mix: Mix) -> None:
+    order = stream(tmp_path, mix=mix)
     whole = epoch_of(order, 1)
     for chunk in order.chunks(FeedPosition(1), size=4):
         for row in range(chunk.row, chunk.row + len(chunk.refs)):
@@ -104,11 +103,6 @@ def test_without_a_strategy_datasets_are_drawn_in_proportion_to_their_bytes(tmp_
 def test_shares_decide_how_often_a_dataset_is_drawn(tmp_path: Path) -> None:
     mixed = epoch_of(stream(tmp_path, [600, 600], mix=Mix("interleave_under", (0.75, 0.25))), 0)
     assert 0.7 < sum(dataset == 0 for dataset, _ in mixed) / len(mixed) < 0.8
-
-
-def test_shards_share_a_stream_without_loss_or_repeat(tmp_path: Path) -> None:
-    parts = [epoch_of(stream(tmp_path, shard=Shard(rank, 3)), 0) for rank in range(3)]
-    assert sorted(ref for part in parts for ref in part) == sorted(epoch_of(stream(tmp_path), 0))
 
 
 def test_the_first_rows_are_held_out_of_every_epoch(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_run_leaves_everything_in_its_folder(settings, tmp_path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         *("run.yaml", "manifest.json", "metrics.jsonl", "data_report.json", "samples.jsonl", "checkpoints"),
         *("training_loss.png", "tensorboard", "README.md", "adapter_model.safetensors", "adapter_config.json"),
-        *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "status.json"),
     }
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-2", "step-4", "step-6"]
     assert load_settings(folder / "run.yaml").grpo.reward_funcs == ("exact_match", "regex: [a-e]")

@@ -16,8 +16,8 @@ from tests.train.objectives.trl_trainers import dpo_trainer, exact
 from tests.train.tiny_models import tiny_model
 from tunesmith.train.objectives.dpo import PairObjective, PairTerms
 from tunesmith.train.objectives.pair_losses import PairOptions
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.parallel import SingleProcess
 from tunesmith.train.steps.step import Stepper
 
 NUM_STEPS, BATCH, ACCUMULATED = 20, 2, 2

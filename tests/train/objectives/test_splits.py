@@ -23,8 +23,8 @@ from tunesmith.train.objectives.dpo import PairObjective, PairTerms
 from tunesmith.train.objectives.kto import KtoObjective, VerdictTerms
 from tunesmith.train.objectives.objective import Objective
 from tunesmith.train.objectives.pair_losses import LOSSES, PairOptions
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.parallel import SingleProcess
 from tunesmith.train.steps.step import StepOutcome, Stepper
 
 OPTIONS = PairOptions(beta=0.3, label_smoothing=0.1, gamma=0.5)

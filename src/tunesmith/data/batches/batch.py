@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tunesmith.chat.message import RowSource
-from tunesmith.data.encoding.encoded import IGNORED
+from tunesmith.chat.message import MediaKind, RowSource
+from tunesmith.data.encoding.encoded import IGNORED, Encoded
 from tunesmith.data.store.address import RowRef
 from tunesmith.models.packing.strands import strands_of
 
@@ -51,6 +51,10 @@ class Answers:
             reference=None if self.reference is None else change(self.reference),
         )
 
+    def with_no_reference(self) -> Answers:
+        """The same with zero for every log-probability by the reference."""
+        return replace(self, reference=torch.zeros(len(self.owner)))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -70,6 +74,11 @@ class Batch:
     answers:    for stages that compare whole answers
     mismatched: KTO: the same prompts, each with the answer of another row
     refs:       where the rows can be read again, for each example of the batch
+    is_filler:  whether it only keeps a process in step with the others: its loss is multiplied by zero, and it has no
+                terms
+    number:     of the micro-batch in its step, from 0, the same for any number of processes
+    samples:    what it was made of, without those of no row; the same can be made of some of them
+    kinds:      the kinds of media that it must have to keep in step with other processes; None where it need not
     """
 
     inputs: dict[str, Tensor]
@@ -83,6 +92,10 @@ class Batch:
     answers: Answers | None = None
     mismatched: Batch | None = None
     refs: tuple[RowRef | None, ...] = ()
+    is_filler: bool = False
+    number: int = 0
+    samples: tuple[Encoded, ...] = ()
+    kinds: frozenset[MediaKind] | None = None
 
     @property
     def num_supervised(self) -> int:
@@ -103,6 +116,12 @@ class Batch:
             return self
         mismatched = None if self.mismatched is None else self.mismatched.completed(complete)
         return replace(self, inputs=complete(self.inputs, self.lengths, self.branches), mismatched=mismatched)
+
+    def with_no_reference(self) -> Batch:
+        """The same with zero for every log-probability by the reference."""
+        mismatched = None if self.mismatched is None else self.mismatched.with_no_reference()
+        answers = None if self.answers is None else self.answers.with_no_reference()
+        return replace(self, answers=answers, mismatched=mismatched)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same with every tensor changed; one that stands in several places is changed once (KTO's media)."""

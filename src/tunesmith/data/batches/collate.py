@@ -2,9 +2,10 @@
 
 An example with several answers becomes one sample whose answers share their beginning (`shared`), or as many samples or
 rows as it has answers; a judged one (KTO) a sample of its answer, and one of the other answer in the batch's
-`mismatched`. Runs in the loader's workers. Media tensors are `media_inputs`' work; every sample of a packed sequence is
-a row of its own to it, because processors treat one picture and several in a row differently (LLaVA-OneVision). Knows
-nothing of epochs, steps, or how a model keeps the samples of a sequence apart.
+`mismatched`. Samples of no row (`ballast`) lie behind all others and are counted nowhere. Runs in the loader's workers.
+Media tensors are `media_inputs`' work; every sample of a packed sequence is a row of its own to it, because processors
+treat one picture and several in a row differently (LLaVA-OneVision). Knows nothing of epochs, steps, or how a model
+keeps the samples of a sequence apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from tunesmith.chat.message import Media
 from tunesmith.data.batches.answers import find_answers
+from tunesmith.data.batches.ballast import NO_ROW
 from tunesmith.data.batches.batch import Batch, build_batch
 from tunesmith.data.batches.media_inputs import MediaInputs, MediaRow
 from tunesmith.data.encoding.encoded import IGNORED, Encoded
@@ -46,7 +48,10 @@ class Collator:
         self._pad_id = 0 if pad_id is None else int(pad_id)
 
     def __call__(self, examples: Sequence[Encoded], media: Sequence[Sequence[Media]]) -> Batch:
-        """`media`: what the references of each example stand for. Raises DataError, naming the row, if unreadable."""
+        """`media`: what the references of each example stand for. Carriers come last.
+
+        Raises DataError, naming the row, if media cannot be read.
+        """
         rows = [
             MediaRow(tuple((item, example.source) for item in items))
             for example, items in zip(examples, media, strict=True)
@@ -59,29 +64,41 @@ class Collator:
             batch = self._compared(examples, rows)
         return replace(
             batch,
-            sources=tuple(example.source for example in examples),
-            refs=tuple(example.ref for example in examples),
+            sources=tuple(example.source for example in examples if _is_row(example)),
+            refs=tuple(example.ref for example in examples if _is_row(example)),
         )
 
     def _judged(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
         """The first answer of each example, and the second in `mismatched`."""
-        first, second = ([example.answer(number) for example in examples] for number in (0, 1))
-        batch = self._answered(first, media, verdicts=[bool(example.verdict) for example in examples])
-        return replace(batch, mismatched=self._answered(second, media))
+        first, second = ([_answers_of(example)[number] for example in examples] for number in (0, -1))
+        judged = [example for example in examples if example.branches]
+        verdicts = [bool(example.verdict) for example in judged]
+        batch = self._answered(first, media, num_answers=len(judged), verdicts=verdicts)
+        return replace(batch, mismatched=self._answered(second, media, num_answers=len(judged)))
 
     def _compared(self, examples: Sequence[Encoded], rows: Sequence[MediaRow]) -> Batch:
         """Every answer of each example: behind one beginning, or by itself with a beginning and media of its own."""
         laid = list(zip(examples, rows, strict=True))
         if not self.shared:
-            laid = [(example.answer(number), row) for example, row in laid for number in range(len(example.branches))]
-        return self._answered([part for part, _ in laid], self._media_inputs([row for _, row in laid]))
+            laid = [(answer, row) for example, row in laid for answer in _answers_of(example)]
+        return self._answered(
+            [part for part, _ in laid],
+            self._media_inputs([row for _, row in laid]),
+            num_answers=sum(len(example.branches) for example in examples),
+        )
 
     def _answered(
-        self, examples: Sequence[Encoded], media: dict[str, Tensor], *, verdicts: Sequence[bool] | None = None
+        self,
+        examples: Sequence[Encoded],
+        media: dict[str, Tensor],
+        *,
+        num_answers: int,
+        verdicts: Sequence[bool] | None = None,
     ) -> Batch:
         """The examples in one batch that knows their answers, one of each unless they share a beginning."""
         batch = self._join(examples, media)
-        return replace(batch, answers=find_answers(batch.labels, ends=_ends(batch, examples), verdicts=verdicts))
+        ends = _ends(batch, examples)[:num_answers]  # behind them lie carriers, which have none
+        return replace(batch, answers=find_answers(batch.labels, ends=ends, verdicts=verdicts))
 
     def _join(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
         return self._pack(examples, media) if self.packed else self._pad(examples, media)
@@ -100,7 +117,8 @@ class Collator:
             **media,
         }
         sources = [example.source for example in examples]
-        return build_batch(inputs, labels, sources=sources, num_tokens=sum(lengths), lengths=lengths, branches=branches)
+        num_tokens = _count_tokens(examples)
+        return build_batch(inputs, labels, sources=sources, num_tokens=num_tokens, lengths=lengths, branches=branches)
 
     def _pad(self, examples: Sequence[Encoded], media: dict[str, Tensor]) -> Batch:
         types = [example.token_types for example in examples if example.token_types is not None]
@@ -114,11 +132,24 @@ class Collator:
             inputs,
             _padded([example.labels for example in examples], fill=IGNORED),
             sources=[example.source for example in examples],
-            num_tokens=sum(len(example) for example in examples),
+            num_tokens=_count_tokens(examples),
         )
 
     def _named_types(self, types: Tensor | None) -> dict[str, Tensor]:
         return {self._types_name: types} if self._types_name is not None and types is not None else {}
+
+
+def _is_row(example: Encoded) -> bool:
+    return example.source != NO_ROW
+
+
+def _count_tokens(examples: Sequence[Encoded]) -> int:
+    return sum(len(example) for example in examples if _is_row(example))
+
+
+def _answers_of(example: Encoded) -> tuple[Encoded, ...]:
+    """Each answer with the beginning before it; of a plain example itself."""
+    return tuple(example.answer(number) for number in range(len(example.branches))) or (example,)
 
 
 def _ends(batch: Batch, examples: Sequence[Encoded]) -> list[int]:

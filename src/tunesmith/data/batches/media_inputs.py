@@ -85,6 +85,10 @@ class MediaInputs:
             outputs[_SOUND_FLAG] = torch.tensor(True)
         return outputs
 
+    def tensor_names(self, kind: MediaKind) -> frozenset[str]:
+        """What the model's forward calls the tensors for media of `kind`."""
+        return self._outputs_of(kind).names
+
     def _pieces(self, row: MediaRow) -> Iterator[_Piece]:
         if not self._preprocessor.media.use_audio_in_video:
             yield from (_Piece(media, media.kind, source) for media, source in row.items)

@@ -1,6 +1,7 @@
 """Tensors of media that were processed lately, so that a picture used again is not made again; bounded in bytes.
 
-Knows nothing of processors: it keeps what it is given, the latest used last to go.
+Knows nothing of processors: it keeps what it is given, the latest used last to go. Threads may share it; it takes no
+lock, which a process forked meanwhile would find held for ever.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -34,10 +36,11 @@ class ProcessedMedia:
 
     def get(self, key: Hashable) -> Tensors | None:
         """The tensors put under `key`, if they are still there."""
-        if key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        tensors = self._kept.get(key)
+        if tensors is not None:
+            with suppress(KeyError):  # another thread has just let go of it
+                self._kept.move_to_end(key)
+        return tensors
 
     def put(self, key: Hashable, tensors: Tensors) -> None:
         """Keep `tensors` unless they alone are too large."""
@@ -46,7 +49,7 @@ class ProcessedMedia:
             return
         self._kept[key] = tensors
         self._num_bytes += size
-        while self._num_bytes > self._max_bytes:
+        while self._num_bytes > self._max_bytes and self._kept:
             _, oldest = self._kept.popitem(last=False)
             self._num_bytes -= _num_bytes(oldest)
 

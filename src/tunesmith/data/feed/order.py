@@ -44,14 +44,6 @@ class Order(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """The rows of process `rank` of `count`: every count-th, so that all processes together have each row once."""
-
-    rank: int = 0
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class EpochOrder:
     """Orders over rows that are numbered. Without `shuffle` each dataset keeps the order of its files."""
 
@@ -59,20 +51,16 @@ class EpochOrder:
     seed: int = 0
     shuffle: bool = True
     mix: Mix = field(default_factory=Mix)
-    shard: Shard = field(default_factory=Shard)
 
     def num_rows(self, epoch: int) -> int:
-        """Rows of this shard in `epoch`; epochs differ where datasets are drawn by chance."""
-        total = len(self.rows) if self.mix.strategy == "concat" else len(self._turns(epoch))
-        return len(range(self.shard.rank, total, self.shard.count))
+        """Rows of `epoch`; epochs differ where datasets are drawn by chance."""
+        return len(self.rows) if self.mix.strategy == "concat" else len(self._turns(epoch))
 
     def numbers(self, epoch: int) -> np.ndarray:
-        """(n,) uint32 or uint64: the rows of this shard in `epoch`, by their numbers in `rows`."""
+        """(n,) uint32 or uint64: the rows of `epoch`, by their numbers in `rows`."""
         if self.mix.strategy == "concat":
-            numbers = self._permute_all(epoch)
-        else:
-            numbers = interleave(self.rows.sizes, self._turns(epoch), partial(self._permute, epoch))
-        return numbers[self.shard.rank :: self.shard.count]
+            return self._permute_all(epoch)
+        return interleave(self.rows.sizes, self._turns(epoch), partial(self._permute, epoch))
 
     def chunks(self, position: FeedPosition, *, size: int) -> Iterator[Chunk]:
         """See Order."""

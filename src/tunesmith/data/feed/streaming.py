@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from tunesmith.data.feed.mixing import Mix
-from tunesmith.data.feed.order import Chunk, Shard, window_random
+from tunesmith.data.feed.order import Chunk, window_random
 from tunesmith.data.feed.position import FeedPosition, SourcePlace, StreamPlace
 from tunesmith.data.rows.dataset import Dataset
 from tunesmith.data.store.address import Block, Cursor, RowRef
@@ -39,7 +39,6 @@ class StreamOrder:
     mix: Mix = field(default_factory=Mix)
     buffer_size: int = 16384
     held_out: tuple[int, ...] = ()
-    shard: Shard = field(default_factory=Shard)
 
     def num_rows(self, epoch: int) -> int | None:  # noqa: ARG002
         """None: nobody has counted them."""
@@ -48,14 +47,14 @@ class StreamOrder:
     def chunks(self, position: FeedPosition, *, size: int) -> Iterator[Chunk]:
         """See Order. Raises DataError where a file is broken, when that place is reached."""
         rows = _Mixture(self, position.epoch, position.stream)
-        while rows.num_own < position.row:
-            rows.draw_own()
+        while rows.row < position.row:
+            rows.draw()
         while True:
-            place, first = rows.place(), rows.num_own
-            refs = tuple(islice(iter(rows.draw_own, None), size))
+            place = rows.place()
+            refs = tuple(islice(iter(rows.draw, None), size))
             if not refs:
                 return
-            yield Chunk(first, refs, place)
+            yield Chunk(place.row, refs, place)
 
     def random(self, position: FeedPosition) -> np.random.Generator | None:
         """See Order."""
@@ -95,20 +94,12 @@ class _Mixture:
         return StreamPlace(self._row, self._turn, tuple(source.place for source in self._sources))
 
     @property
-    def num_own(self) -> int:
-        """Rows of this shard before the next row."""
-        shard = self._order.shard
-        return len(range(shard.rank, self._row, shard.count))
+    def row(self) -> int:
+        """Rows drawn since the epoch began."""
+        return self._row
 
-    def draw_own(self) -> RowRef | None:
-        """The next row of this shard, None at the end of the epoch."""
-        shard = self._order.shard
-        while (ref := self._draw()) is not None:
-            if (self._row - 1) % shard.count == shard.rank:
-                return ref
-        return None
-
-    def _draw(self) -> RowRef | None:
+    def draw(self) -> RowRef | None:
+        """The next row, None at the end of the epoch."""
         open_sources = [number for number, source in enumerate(self._sources) if not source.is_over()]
         if self._is_over(open_sources):
             return None

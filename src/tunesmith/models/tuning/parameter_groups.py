@@ -26,7 +26,8 @@ def parameter_groups(model: nn.Module, settings: Settings) -> list[dict[str, Any
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part, decays = parts.part_of(name), parameter.dim() >= 2
+        # a weight that ZeRO-3 has cut is flat and says what it was
+        part, decays = parts.part_of(name), len(vars(parameter).get("ds_shape", parameter.shape)) >= 2
         rate = _learning_rate(name, part, settings)
         decay = settings.training.weight_decay if decays else 0.0
         empty = {

@@ -24,6 +24,7 @@ def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, devi
     step_s:            mean duration of a step since the last line
     data_wait_s:       mean time a step waited for its batches before that
     padding_share:     of all positions since the last line, those that held no token
+    skipped_steps:     since the run began, where any was (on_nan: skip)
     """
     window = state.close_window()
     return {
@@ -38,6 +39,7 @@ def training_line(state: TrainState, *, epoch: float, outcome: StepOutcome, devi
         "data_wait_s": window.per_step(window.wait_s),
         "padding_share": window.padding_share,
         "peak_memory_bytes": peak_memory_bytes(device),
+        **({"skipped_steps": state.skipped_steps} if state.skipped_steps else {}),
         **{name: mean.value for name, mean in window.metrics.items()},
     }
 

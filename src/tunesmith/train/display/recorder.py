@@ -14,14 +14,16 @@ from tunesmith.train.trackers.background import BackgroundTracker
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Writes each line everywhere. The file comes first: it is what counts."""
+    """Writes each line everywhere. The file comes first: it is what counts; without one (None) nothing is recorded."""
 
-    metrics_file: Path
+    metrics_file: Path | None
     display: Display
     trackers: Sequence[BackgroundTracker] = ()
 
     def record(self, line: Mapping[str, Any]) -> None:
         """One line of training or evaluation."""
+        if self.metrics_file is None:
+            return
         append_line(self.metrics_file, line)
         self.display.line(line)
         metrics = _named_for_trackers(line)

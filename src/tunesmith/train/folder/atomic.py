@@ -27,7 +27,7 @@ def writing_folder(final: Path) -> Iterator[Path]:
 
     If writing fails it is removed. Raises RunError where the disk refuses.
     """
-    draft = _draft_of(final)
+    draft = draft_of(final)
     _remove(draft)
     try:
         with explained(final):
@@ -45,7 +45,7 @@ def writing_folder(final: Path) -> Iterator[Path]:
 
 def write_text(file: Path, text: str) -> None:
     """Write `file` so that a reader sees the old text or the new one, never half of it."""
-    draft = _draft_of(file)
+    draft = draft_of(file)
     with explained(file):
         try:
             with draft.open("w", encoding="utf-8") as stream:
@@ -108,7 +108,8 @@ def _space(target: Path) -> str:
     return f" ({free_gb:.1f} GB free there; save_total_limit and save_only_model make checkpoints take less)"
 
 
-def _draft_of(final: Path) -> Path:
+def draft_of(final: Path) -> Path:
+    """Where `writing_folder` writes before the folder is whole."""
     return final.with_name(_WRITING + final.name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith import log
+from tunesmith.config.parallel import ParallelSettings
 from tunesmith.config.settings import Settings
 from tunesmith.errors import RunError
 
@@ -31,6 +32,8 @@ _CHANGES_NOTHING = {
     "preprocessing_num_workers",
     "run_name",
     "precompute_ref",
+    "gradient_accumulation_steps",  # the identity has the micro-batches of a step, over all processes
+    *(set(ParallelSettings.model_fields) - {"on_nan"}),
 }
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from tunesmith import env
 from tunesmith.config.overrides import hide_secrets
+from tunesmith.train.determinism import describe_determinism
 from tunesmith.train.folder.atomic import write_text
 
 _PACKAGES = (
@@ -24,7 +26,8 @@ _PACKAGES = (
 
 
 def build_manifest(*, identity: Mapping[str, Any], device: torch.device, resumed_from: Path | None) -> dict[str, Any]:
-    """Versions, command line (secrets hidden), git commit of the working folder, device, fingerprints and seed."""
+    """Versions, command line (secrets hidden), git commit of the working folder, device, what two runs share bit
+    for bit, fingerprints and seed."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": hide_secrets(sys.argv),
@@ -32,7 +35,8 @@ def build_manifest(*, identity: Mapping[str, Any], device: torch.device, resumed
         "git_commit": _git_commit(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "num_processes": 1,
+        "num_processes": env.world_size(),
+        "determinism": describe_determinism(device, num_processes=env.world_size()),
         "identity": dict(identity),
         "resumed_from": str(resumed_from) if resumed_from else None,
     }
@@ -45,6 +49,12 @@ def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
         content["earlier"] = [*before.pop("earlier", []), before]
     write_text(file, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def note_in_manifest(file: Path, **notes: Any) -> None:
+    """Add to what stands there of this start of the run. Raises RunError where it cannot be written."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    write_text(file, json.dumps({**content, **notes}, ensure_ascii=False, indent=1) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -50,6 +50,16 @@ class RunFolder:
         return self.path / "samples.jsonl"
 
     @property
+    def status(self) -> Path:
+        """status.json: what the run does, or how it ended. No trace of a run: a start that failed leaves it too."""
+        return self.path / "status.json"
+
+    @property
+    def log(self) -> Path:
+        """log.txt: what a run of `train --detach` said."""
+        return self.path / "log.txt"
+
+    @property
     def checkpoints(self) -> Path:
         """Holds step-N folders."""
         return self.path / "checkpoints"
@@ -58,6 +68,16 @@ class RunFolder:
     def loss_plot(self) -> Path:
         """training_loss.png."""
         return self.path / "training_loss.png"
+
+    @property
+    def fits(self) -> Path:
+        """fits.json: how large micro-batches may be, where some were too large for memory."""
+        return self.path / "fits.json"
+
+    @property
+    def bad_batches(self) -> Path:
+        """Holds step-N-rank-R folders: micro-batches whose loss was not finite, or far from the run's."""
+        return self.path / "bad_batches"
 
     def checkpoint(self, step: int) -> Path:
         """The checkpoint folder of `step`."""
@@ -111,7 +131,7 @@ class RunFolder:
 
     def _traces(self) -> list[Path]:
         own = [self.settings, self.manifest, self.metrics, self.data_report, self.samples, self.loss_plot]
-        own += [self.checkpoints, self.path / "adapter_config.json", self.path / "tensorboard"]
+        own += [self.checkpoints, self.bad_batches, self.path / "adapter_config.json", self.path / "tensorboard"]
         others = [self.path / f"checkpoint-{step}" for step in sorted(_numbered(self.path, _OTHERS_CHECKPOINT))]
         weights = [file for pattern in _WEIGHTS for file in sorted(self.path.glob(pattern))]
         return [trace for trace in (*own, *others, *weights) if trace.exists()]

@@ -25,7 +25,7 @@ from tunesmith.train.grpo.plan import DrawingPlan
 from tunesmith.train.grpo.samples import sample_lines
 from tunesmith.train.rhythm import Rhythm
 from tunesmith.train.samples import Sampler
-from tunesmith.train.steps.randomness import seed_step
+from tunesmith.train.steps.randomness import seed_micro_batch
 from tunesmith.train.stopping import StopRequest
 
 
@@ -64,7 +64,7 @@ class Follower(TrainerCallback):
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """What a step draws depends on the seed and the step alone."""
         self._started = time.perf_counter()
-        seed_step(self.seed, state.global_step)
+        seed_micro_batch(self.seed, state.global_step, 0)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -20,7 +20,8 @@ from torch import nn
 from tunesmith.config.training import TrainingSettings
 from tunesmith.data.report.report_builder import ReportBuilder
 from tunesmith.errors import RunError
-from tunesmith.train.checkpoint import TRAINER, Progress, write_progress, write_weights
+from tunesmith.train.checkpoint.progress import TRAINER, Progress, write_progress
+from tunesmith.train.checkpoint.whole import write_adapter_weights
 from tunesmith.train.folder.atomic import explained, move_files, remove_folder, writing_folder
 from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.steps.state import TrainState
@@ -56,7 +57,7 @@ class DrawingKeeper:
             if not self.training.save_only_model:
                 trainer = draft / TRAINER
                 shutil.copytree(written, trainer)
-                write_weights(self.model, trainer)
+                write_adapter_weights(self.model, trainer)
                 progress = Progress(self.state, self.identity, self.settings, self.report.to_json())
                 write_progress(progress, trainer)
         with explained(self.unfinished):

@@ -20,7 +20,7 @@ from tunesmith.models.families.table import find_family
 from tunesmith.models.parts import core_model
 from tunesmith.models.preprocessing.processor import Preprocessor, load_preprocessor
 from tunesmith.models.saving import save_trained
-from tunesmith.train.checkpoint import Progress, read_progress
+from tunesmith.train.checkpoint.progress import Progress, read_progress
 from tunesmith.train.folder.identity import require_same_identity, warn_of_changed_settings
 from tunesmith.train.folder.lock import refuse_busy
 from tunesmith.train.folder.resume import find_checkpoint, require_place

@@ -25,7 +25,7 @@ from tunesmith.errors import DataError, UsageError
 from tunesmith.models.precision import choose_precision
 from tunesmith.models.tuning.apply import parameter_groups
 from tunesmith.train.account import RowAccount
-from tunesmith.train.checkpoint import restore_weights
+from tunesmith.train.checkpoint.restore import restore_weights
 from tunesmith.train.display.header import describe_end, describe_run
 from tunesmith.train.display.recorder import Recorder
 from tunesmith.train.folder.atomic import write_text

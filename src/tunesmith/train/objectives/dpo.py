@@ -88,6 +88,11 @@ class PairObjective:
         sft_loss = ("sft_loss",) if odds_ratio_loss or self.terms.ftx_weight else ()
         return _METRICS + sft_loss + odds_ratio_loss
 
+    @property
+    def num_statistics(self) -> int:
+        """What kto_pair compares with; nothing for any other loss."""
+        return 2 if self.terms.loss == "kto_pair" else 0
+
     def num_terms(self, batch: Batch) -> int:
         """Pairs."""
         return len(answers_of(batch).num_tokens) // 2

@@ -78,6 +78,7 @@ class KtoObjective:
     chunk_tokens: int
     reference: Reference | None = None
     term: Term = field(default="answer", init=False)
+    num_statistics: int = field(default=2, init=False)
     _compare: Comparison = field(init=False)
 
     def __post_init__(self) -> None:

@@ -50,12 +50,16 @@ class Objective(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """The names that LossSum.metrics may have."""
 
+    @property
+    def num_statistics(self) -> int:
+        """How many numbers `statistics` gives; 0 where a batch's loss depends on the batch alone."""
+
     def num_terms(self, batch: Batch) -> int:
         """Terms of the batch's loss, known before any forward: supervised tokens for SFT, pairs for DPO."""
 
     def statistics(self, model: nn.Module, batch: Batch) -> Tensor | None:
-        """(K,) sums over the batch's terms of what the loss of every term depends on as a mean over the whole step (the
-        KL of KTO); None where a batch's loss depends on the batch alone. Called without gradients, before any loss."""
+        """(num_statistics,) sums over the batch's terms of what the loss of every term depends on as a mean over the
+        whole step (the KL of KTO); None where there are none. Called without gradients, before any loss."""
 
     def loss(self, model: nn.Module, batch: Batch, *, means: Tensor | None) -> LossSum:
         """Forward and sum. The batch is on the model's device; never called with a batch of no terms.

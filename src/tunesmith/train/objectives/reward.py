@@ -26,6 +26,7 @@ class RewardObjective:
     metrics: tuple[str, ...] = field(
         default=("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"), init=False
     )
+    num_statistics: int = field(default=0, init=False)
 
     def num_terms(self, batch: Batch) -> int:
         """Pairs."""

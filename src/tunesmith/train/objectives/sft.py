@@ -19,6 +19,7 @@ class SupervisedObjective:
     chunk_tokens: int
     term: Term = field(default="token", init=False)
     metrics: tuple[str, ...] = field(default=("accuracy",), init=False)
+    num_statistics: int = field(default=0, init=False)
     _run: ModelRun = field(default_factory=ModelRun, init=False)
 
     def num_terms(self, batch: Batch) -> int:

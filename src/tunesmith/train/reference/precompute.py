@@ -40,7 +40,7 @@ FOLDER = "references"
 _ROWS_OF_A_CHUNK = 1024
 
 
-def wants_precompute(settings: Settings, kind: Kind, order: Order) -> bool:
+def wants_precompute(settings: Settings, kind: Kind, order: Order, *, cuts: bool = False) -> bool:
     """Whether the reference's values are computed once, before the training.
 
     `auto` does so where that saves memory or time and never costs much more than it saves: every row must be known
@@ -57,6 +57,8 @@ def wants_precompute(settings: Settings, kind: Kind, order: Order) -> bool:
         )
     if wanted != "auto" or num_rows is None:
         return wanted is True
+    if env.world_size() > 1:  # each process would compute all rows: only where there is no other way
+        return kind == "frozen copy" and cuts
     epochs = _epochs(settings, num_rows)
     return epochs > 1 if kind == "adapter off" else epochs >= 1
 

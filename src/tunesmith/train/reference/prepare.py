@@ -16,6 +16,7 @@ from tunesmith.data.feed.pipeline import Pipeline
 from tunesmith.data.prepare import PreparedData
 from tunesmith.data.reference_values import StoredValues
 from tunesmith.models.dropout import switch_off_dropout
+from tunesmith.models.frozen_copy import is_cut
 from tunesmith.models.packing.proof import Packing
 from tunesmith.train.objectives.reference import Reference
 from tunesmith.train.padding_free import find_packing
@@ -69,7 +70,7 @@ def prepare_reference(forward: Forward, data: PreparedData, settings: Settings) 
             "the model is compared with itself as it is now, its adapter included; to compare it with the base give "
             f"ref_model: {settings.model.model_name_or_path}"
         )
-    if wants_precompute(settings, kind, data.train):
+    if wants_precompute(settings, kind, data.train, cuts=is_cut(forward.model)):
         values = _precompute(kind, forward, data, settings, packing)
         if values is not None:
             return Compared(Stored(f"{describe(kind, settings)}, computed before the first step"), values, packing)

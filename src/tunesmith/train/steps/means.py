@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from tunesmith.train.objectives.objective import LossSum
+from tunesmith.train.parallel.parallel import Parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +33,48 @@ Means = dict[str, Mean]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What several batches came to: the loss sum of each, their metrics, and whatever else was asked for."""
+class Totals:
+    """What the micro-batches of all processes came to.
 
-    losses: tuple[float, ...]
+    norm:    what was to be read beside them
+    telling: processes that have something to tell
+    """
+
+    loss_sum: float
     metrics: Means
-    others: tuple[float, ...]
+    norm: float
+    telling: int = 0
 
 
-def read_together(losses: Sequence[LossSum], *others: Tensor) -> Read:
-    """Everything in one transfer from the device. `others` are () tensors; at least one loss is there."""
-    sums = [loss.loss_sum.detach() for loss in losses]
-    metrics = [(name, metric) for loss in losses for name, metric in loss.metrics.items()]
-    totals = [metric.total.detach() for _, metric in metrics]
-    counts = [metric.count for _, metric in metrics if isinstance(metric.count, Tensor)]
-    device, dtype = sums[0].device, torch.promote_types(sums[0].dtype, torch.float32)
-    values = torch.stack([value.to(device, dtype) for value in (*sums, *totals, *counts, *others)])
-    loss_sums, read_totals, read_counts, rest = _split(
-        values.tolist(), (len(sums), len(totals), len(counts), len(others))
-    )
-    on_device = iter(read_counts)
-    means = (
-        {name: Mean(total, int(next(on_device)) if isinstance(metric.count, Tensor) else metric.count)}
-        for (name, metric), total in zip(metrics, read_totals, strict=True)
-    )
-    return Read(loss_sums, add_up(means), rest)
+def add_over_processes(
+    parallel: Parallel, losses: Sequence[LossSum], *, names: Sequence[str], norm: Tensor, tells: bool = False
+) -> Totals:
+    """Sums over the micro-batches of all processes, read in one transfer: the one wait for the device in a step.
+
+    names: of all metrics that any loss may have
+    norm:  () on the device, the same in every process
+    tells: whether this process has something to tell
+    """
+    columns: list[list[Tensor | int]] = [[int(tells)], [loss.loss_sum for loss in losses]]
+    for name in names:
+        found = [loss.metrics[name] for loss in losses if name in loss.metrics]
+        columns += [[metric.total for metric in found], [metric.count for metric in found]]
+    sums = parallel.sum(torch.stack([_add(column, norm.device) for column in columns]))
+    telling, loss_sum, *pairs, read_norm = torch.cat([sums, norm.detach().to(sums)[None]]).tolist()
+    means = {name: Mean(pairs[2 * place], round(pairs[2 * place + 1])) for place, name in enumerate(names)}
+    return Totals(loss_sum, means, read_norm, round(telling))
 
 
-def _split(values: Sequence[float], sizes: Sequence[int]) -> Iterator[tuple[float, ...]]:
-    remaining = iter(values)
-    return (tuple(islice(remaining, size)) for size in sizes)
+def _add(column: Iterable[Tensor | int], device: torch.device) -> Tensor:
+    """() float64 on the device."""
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    numbers = 0
+    for value in column:
+        if isinstance(value, Tensor):
+            total += value.detach().to(device, torch.float64)
+        else:
+            numbers += value
+    return total + numbers
 
 
 def add_up(parts: Iterable[Means]) -> Means:

@@ -1,8 +1,8 @@
 """The arithmetic of a run: how many steps, how far along it is, and when it ends.
 
-A step takes `accumulation` micro-batches; the last step of an epoch takes what is left of it. Where nobody has
-looked at every row the number of steps is an estimate: the run then goes by its rows, and ends with them. Knows nothing
-of tensors or files.
+A step takes `accumulation` micro-batches over all processes; the last step of an epoch takes what is left of it. Where
+nobody has looked at every row the number of steps is an estimate: the run then goes by its rows, and ends with them.
+Knows nothing of tensors or files.
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ class StepPlan:
         return self.passed(place) >= self.epochs * self.steps_per_epoch
 
 
-def plan_steps(training: TrainingSettings, size: EpochSize) -> StepPlan:
+def plan_steps(training: TrainingSettings, size: EpochSize, *, accumulation: int | None = None) -> StepPlan:
     """The plan for `num_train_epochs` (fractions allowed) or, above 0, `max_steps`.
+
+    accumulation: micro-batches of a step over all processes; None takes gradient_accumulation_steps
 
     Raises DataError without rows, UsageError where neither rows nor steps bound the run.
     """
@@ -87,8 +89,8 @@ def plan_steps(training: TrainingSettings, size: EpochSize) -> StepPlan:
         raise DataError("no row is left to train on; see data_report.json for what was dropped and why")
     by_steps = training.max_steps > 0
     require_an_end(training, streaming=size.num_rows is None)
-    accumulation = training.gradient_accumulation_steps
-    steps = _steps_of_epochs(size, training)
+    accumulation = accumulation or training.gradient_accumulation_steps
+    steps = _steps_of_epochs(size, training, accumulation)
     return StepPlan(
         num_rows=size.num_rows,
         accumulation=accumulation,
@@ -101,9 +103,8 @@ def plan_steps(training: TrainingSettings, size: EpochSize) -> StepPlan:
     )
 
 
-def _steps_of_epochs(size: EpochSize, training: TrainingSettings) -> list[int]:
+def _steps_of_epochs(size: EpochSize, training: TrainingSettings, accumulation: int) -> list[int]:
     """Steps of every epoch to train, none where nobody counts rows."""
-    accumulation = training.gradient_accumulation_steps
     if size.num_rows is None:
         return []
     if size.micro_batches is not None:

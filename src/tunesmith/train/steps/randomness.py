@@ -1,7 +1,8 @@
-"""Randomness of training that depends on the seed and the step alone.
+"""Randomness of training that depends on the seed, the step and the micro-batch alone.
 
-Every step seeds all generators anew. What happens between two steps (an evaluation, a question asked, a restart) can
-then not disturb the next step, and a resumed run draws what the run never interrupted would have drawn.
+Every micro-batch seeds all generators anew. What happens before it (an evaluation, a question asked, a restart) can
+then not disturb it, a resumed run draws what the run never interrupted would have drawn, and it draws the same in
+whichever process it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed everything for one step: a 63-bit hash of seed and step, so that neighbouring steps share nothing."""
-    words = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
+def seed_micro_batch(seed: int, step: int, number: int) -> None:
+    """Seed everything for micro-batch `number` (from 0) of a step: a 63-bit hash of the three, so that neighbours share
+    nothing."""
+    words = np.random.SeedSequence((seed, step, number)).generate_state(1, np.uint64)
     seed_everything(int(words[0]) >> 1)

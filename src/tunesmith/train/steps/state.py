@@ -53,6 +53,8 @@ class TrainState:
     supervised_tokens, tokens: trained on since the run began; tokens are all input tokens without padding
     seconds, wait_s:           of the steps, and of waiting for their batches
     empty_steps:               steps none of whose rows had anything in the loss; they changed no weight
+    skipped_steps:             given up because loss or gradients were not finite; skipped_in_a_row: the latest ones
+    highest_loss, highest_grad_norm: of any step so far
     held_out_counted:          whether the held-out rows are in the data report
     best_metric, best_step:    the best evaluation so far; evaluations_without_gain: how many came after it
     """
@@ -64,6 +66,10 @@ class TrainState:
     seconds: float = 0.0
     wait_s: float = 0.0
     empty_steps: int = 0
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    highest_loss: float = 0.0
+    highest_grad_norm: float = 0.0
     held_out_counted: bool = False
     best_metric: float | None = None
     best_step: int | None = None
@@ -82,11 +88,13 @@ class TrainState:
         self.wait_s += wait_s
         self.supervised_tokens += outcome.num_supervised
         self.tokens += outcome.num_tokens
-        self.empty_steps += outcome.num_terms == 0
+        self.empty_steps += outcome.num_terms == 0 and not outcome.skipped
+        self.skipped_steps += outcome.skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if outcome.skipped else 0
         self.window.loss_sum += outcome.loss_sum
         self.window.terms += outcome.num_terms
         self.window.tokens += outcome.num_tokens
-        self.window.positions += fed.num_positions
+        self.window.positions += outcome.counts.positions
         self.window.steps += 1
         self.window.seconds += seconds
         self.window.wait_s += wait_s

@@ -5,47 +5,26 @@ from __future__ import annotations
 import copy
 import json
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from tests.train.batches import make_batch, make_rows, make_stepper
+from tests.train.batches import make_stepper
+from tests.train.checkpoint.saved import build, draft, resume, save, take
 from tunesmith.config.training import TrainingSettings
 from tunesmith.data.feed.position import FeedPosition, SourcePlace, StreamPlace
 from tunesmith.data.store.address import Cursor
 from tunesmith.errors import RunError
-from tunesmith.models.saving import save_trained
-from tunesmith.train.checkpoint import Progress, read_progress, restore, write_checkpoint
+from tunesmith.train.checkpoint.progress import Progress, read_progress
+from tunesmith.train.checkpoint.write import write_alone
 from tunesmith.train.steps.place import Place
 from tunesmith.train.steps.schedule import Pace, build_scheduler
 from tunesmith.train.steps.state import TrainState, Window
 
-ROWS = make_rows("qwen2", 6)
 STREAMED = FeedPosition(1, 40, 2, StreamPlace(38, 5, (SourcePlace(Cursor(1, 2, 3, 4, 5), 6, 7, True),)))
-
-
-def build(folder, tuning):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
-    if tuning == "lora":
-        torch.manual_seed(3)
-        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)).train()
-    return make_stepper(model)
-
-
-def take(stepper, num_steps):
-    for step in range(num_steps):
-        stepper.take([make_batch(ROWS[2 * step : 2 * step + 2])])
-
-
-def save(folder, stepper, state, *, only_model=False):
-    write_checkpoint(
-        folder,
-        write_model=lambda place: save_trained(stepper.forward.model, place),
-        stepper=None if only_model else stepper,
-        progress=Progress(state, {"seed": 1}, {"learning_rate": 0.1}, {"rows": 5}),
-    )
 
 
 def everything(stepper):
@@ -59,7 +38,7 @@ def test_weights_optimiser_and_schedule_come_back_bit_for_bit(tuning, qwen2_fold
     take(stepper, 2)
     save(tmp_path / "step-2", stepper, TrainState(Place(2)))
     fresh = build(qwen2_folder, tuning)
-    restore(tmp_path / "step-2", fresh)
+    resume(tmp_path / "step-2", fresh)
     weights, optimizer, scheduler = everything(stepper)
     found_weights, found_optimizer, found_scheduler = everything(fresh)
     assert all(torch.equal(found_weights[name], weight) for name, weight in weights.items())
@@ -78,7 +57,7 @@ def test_counters_come_back_exactly(qwen2_folder, tmp_path):
         window=Window(0.1 * 3, 2, 3, 4, 5, 5.5, 0.7),
     )
     save(tmp_path / "step-7", build(qwen2_folder, "lora"), state)
-    progress = read_progress(tmp_path / "step-7")
+    progress = replace(read_progress(tmp_path / "step-7"), fingerprint=None)
     assert progress == Progress(state, {"seed": 1}, {"learning_rate": 0.1}, {"rows": 5})
 
 
@@ -91,12 +70,46 @@ def test_save_only_model_cannot_be_resumed_and_says_what_to_do(qwen2_folder, tmp
         read_progress(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("file", ["trainer/weights.safetensors", "trainer/optimizer.pt"])
+@pytest.mark.parametrize("file", ["trainer/weights.safetensors", "trainer/optimizer.pt", "trainer/progress.json"])
 def test_a_damaged_checkpoint_is_named(qwen2_folder, tmp_path, file):
     save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
     (tmp_path / "step-1" / file).write_bytes(b"damaged")
-    with pytest.raises(RunError, match=r"step-1 does not fit this run, or is damaged"):
-        restore(tmp_path / "step-1", build(qwen2_folder, "lora"))
+    with pytest.raises(RunError, match=r"step-1.* is damaged|does not fit this run, or is damaged"):
+        resume(tmp_path / "step-1", build(qwen2_folder, "lora"))
+
+
+def flip(file, place):
+    """Change one bit, as a failing disk does."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "name"),
+    [("lora", "trainer/weights.safetensors"), ("lora", "trainer/optimizer.pt"), ("full", "model.safetensors")],
+)
+def test_one_flipped_bit_anywhere_in_the_numbers_is_found(tuning, name, qwen2_folder, tmp_path):
+    stepper = build(qwen2_folder, tuning)
+    take(stepper, 2)
+    save(tmp_path / "step-2", stepper, TrainState(Place(2)))
+    file = tmp_path / "step-2" / name
+    numbers = file.read_bytes()
+    value = next(iter(stepper.optimizer.state.values()))["exp_avg"] if name.endswith("pt") else None
+    place = len(numbers) - 2 if value is None else numbers.index(value.numpy().tobytes()) + 2
+    flip(file, place)
+    with pytest.raises(
+        RunError, match=r"step-2 is damaged: what was read is not what was written in its (weights|opt)"
+    ):
+        resume(tmp_path / "step-2", build(qwen2_folder, tuning))
+
+
+def test_a_changed_position_is_found(qwen2_folder, tmp_path):
+    save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1, rows=4)))
+    file = tmp_path / "step-1" / "trainer" / "progress.json"
+    file.write_text(file.read_text().replace('"rows": 4', '"rows": 5'))
+    with pytest.raises(RunError, match=r"progress.json is damaged.*earlier checkpoint"):
+        read_progress(tmp_path / "step-1")
 
 
 def test_other_trained_weights_are_refused(qwen2_folder, tmp_path):
@@ -105,7 +118,7 @@ def test_other_trained_weights_are_refused(qwen2_folder, tmp_path):
         AutoModelForCausalLM.from_pretrained(qwen2_folder), LoraConfig(r=2, target_modules=["v_proj"])
     )
     with pytest.raises(RunError, match="other weights train now than in the checkpoint"):
-        restore(tmp_path / "step-1", make_stepper(other))
+        resume(tmp_path / "step-1", make_stepper(other))
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
@@ -121,7 +134,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_alone(tuning, qwen2_
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
-    restore(tmp_path / "step-1", build(qwen2_folder, tuning))
+    resume(tmp_path / "step-1", build(qwen2_folder, tuning))
 
 
 def test_progress_is_plain_json(qwen2_folder, tmp_path):
@@ -146,15 +159,9 @@ def test_a_schedule_that_goes_by_rows_comes_back_with_its_rate(qwen2_folder, tmp
     pace.ahead = 4.0
     rate = stepper.scheduler.get_last_lr()
     assert rate == [1e-2 * 0.75]
-    write_checkpoint(
-        tmp_path / "step-1",
-        write_model=lambda place: save_trained(stepper.forward.model, place),
-        stepper=stepper,
-        progress=Progress(TrainState(Place(1)), {}, {}, {}),
-        pace=pace,
-    )
+    write_alone(tmp_path / "step-1", draft(stepper, TrainState(Place(1)), pace=pace))
     resumed = with_pace(again)
-    restore(tmp_path / "step-1", resumed, pace=again)
+    resume(tmp_path / "step-1", resumed, pace=again)
     assert [group["lr"] for group in resumed.optimizer.param_groups] == rate
 
 
@@ -162,7 +169,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(qwen2_folder, tmp_path):
     save(tmp_path / "step-1", build(qwen2_folder, "lora"), TrainState(Place(1)))
     file = tmp_path / "step-1" / "trainer" / "progress.json"
     content = json.loads(file.read_text())
-    del content["report"]
+    del content["report"], content["position"], content["fingerprint"]
     file.write_text(json.dumps(content))
     with pytest.raises(RunError, match="written by an earlier version"):
         read_progress(tmp_path / "step-1")

@@ -1,0 +1,1 @@
+"""Checkpoints: written whole or not at all, also while training goes on, by any engine; read by any other; proven."""

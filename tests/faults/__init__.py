@@ -1,0 +1,1 @@
+"""Runs that are hurt on purpose, and what became of them: `python -m tests.faults` (docs/faults.md)."""
