@@ -72,5 +72,6 @@ PAIRS = Job("pairs", "qwen2", _pairs, {"max_steps": 5})
 SINGLES = Job("rows one by one", "qwen2", _conversations, _ONE_BY_ONE)
 LONG = Job("long", "qwen2", _conversations, {"finetuning_type": "full", "num_train_epochs": 20, "save_steps": 3})
 """Long enough to be met from outside, by its lines of metrics: some seconds."""
+BACKGROUND = Job("saved in the background", "qwen2", _conversations, {"save_in_background": True})
 
-JOBS = (ADAPTER, WHOLE_MODEL, PICTURES, PACKED_STREAM, DOCUMENTS, PAIRS, SINGLES)
+JOBS = (ADAPTER, BACKGROUND, WHOLE_MODEL, PICTURES, PACKED_STREAM, DOCUMENTS, PAIRS, SINGLES)

@@ -17,8 +17,8 @@ Pairs = Sequence[tuple[Engine, Job]]
 
 WHOLE: Pairs = (
     *((SINGLE, job) for job in jobs.JOBS),
-    *((DDP, job) for job in (jobs.ADAPTER, jobs.WHOLE_MODEL, jobs.PICTURES, jobs.SINGLES, jobs.LONG)),
-    *((FSDP2, job) for job in (jobs.ADAPTER, jobs.WHOLE_MODEL)),
+    *((DDP, job) for job in (jobs.ADAPTER, jobs.WHOLE_MODEL, jobs.PICTURES, jobs.SINGLES, jobs.BACKGROUND, jobs.LONG)),
+    *((FSDP2, job) for job in (jobs.ADAPTER, jobs.WHOLE_MODEL, jobs.BACKGROUND)),
     (DEEPSPEED, jobs.WHOLE_MODEL),
 )
 QUICK: Pairs = ((SINGLE, jobs.ADAPTER), (DDP, jobs.WHOLE_MODEL))

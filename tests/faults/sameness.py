@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import FileSystemReader, load
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from tests.train.runs import metrics_without_times
 
@@ -30,7 +32,7 @@ def broken_checkpoints(folder: Path) -> list[str]:
         try:
             for file in checkpoint.rglob("*.safetensors"):
                 load_file(file)
-            torch.load(checkpoint / "trainer/optimizer.pt", weights_only=True)
+            _trainer_state(checkpoint / "trainer")
             json.loads((checkpoint / "trainer/progress.json").read_text(encoding="utf-8"))
         except Exception as error:  # noqa: BLE001  whatever a reader says of a broken file
             problems.append(f"{checkpoint.relative_to(folder)} is broken: {error}")
@@ -62,10 +64,36 @@ def _different_tensors(expected: Path, found: Path) -> Iterator[str]:
 
 
 def _different_optimisers(expected: Path, found: Path) -> Iterator[str]:
-    for name in sorted(_names(expected, "checkpoints/step-*/trainer/optimizer.pt")):
-        wanted, got = (torch.load(folder / name, weights_only=True) for folder in (expected, found))
-        if not _equal(wanted, got):
+    """In every checkpoint that is kept, what stands beside the tensors of `_different_tensors`."""
+    for trainer in sorted(expected.glob("checkpoints/step-*/trainer")):
+        name = trainer.relative_to(expected)
+        if not _equal(_trainer_state(trainer), _trainer_state(found / name)):
             yield f"{name} has another state"
+
+
+def _trainer_state(trainer: Path) -> dict[str, Any]:
+    """Optimiser and schedule, as each engine writes them; DeepSpeed's tensors are in .safetensors files."""
+    state: dict[str, Any] = {}
+    if (trainer / "optimizer.pt").exists():
+        state |= torch.load(trainer / "optimizer.pt", weights_only=True)
+    if (trainer / "schedule.json").exists():
+        state["schedule"] = json.loads((trainer / "schedule.json").read_text(encoding="utf-8"))
+    if (trainer / "sharded").exists():
+        state |= _sharded_tensors(trainer / "sharded")
+    return state
+
+
+def _sharded_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """What torch.distributed.checkpoint wrote, put together again."""
+    reader = FileSystemReader(folder)
+    known = reader.read_metadata().state_dict_metadata
+    tensors = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in known.items()
+        if isinstance(entry, TensorStorageMetadata)
+    }
+    load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
 
 
 def _different_records(expected: Path, found: Path) -> Iterator[str]:

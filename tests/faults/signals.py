@@ -13,9 +13,6 @@ from tests.faults.moments import Moment
 from tests.faults.sameness import broken_checkpoints, differences, leftovers
 from tests.faults.verdict import Result, Unexpected
 
-_NOT_LISTENING = {Moment.STARTING, Moment.FINISHING, Moment.FEEDING}
-"""When a run may not have begun to listen, or has ended listening: a signal then does what it does to any process."""
-
 
 def stop_and_go_on(whole: NeverHurt, point: KillPoint, folder: Path) -> Result:
     """Send a signal to the processes; all must save and end with status 130 as one. Then go on."""
@@ -24,11 +21,11 @@ def stop_and_go_on(whole: NeverHurt, point: KillPoint, folder: Path) -> Result:
         if asks:
             team.kill(point.victims, point.signal)
         statuses = team.wait(LONGEST_END_S)
-    said = team.said()
-    stopped = set(statuses) == {INTERRUPTED} and "saved in" in said
-    may_die = point.moment in _NOT_LISTENING and all(status in (-point.signal, INTERRUPTED) for status in statuses)
+    stopped = set(statuses) == {INTERRUPTED} and "saved in" in team.said()
+    loses_nothing = point.moment is Moment.FINISHING or not (command.folder / "metrics.jsonl").exists()
+    may_die = loses_nothing and all(status in (-point.signal, INTERRUPTED) for status in statuses)
     if any(statuses) and not (stopped or may_die):
-        raise Unexpected(f"{signal.Signals(point.signal).name} ended it with {statuses}:\n{said}")
+        raise Unexpected(f"{signal.Signals(point.signal).name} ended it with {statuses}:\n{team.said()}")
     problems = broken_checkpoints(command.folder)
     problems += leftovers(command.folder) if stopped else []
     go_through(command, goes_on=True)

@@ -92,6 +92,7 @@ class Keeper:
     def finish(self) -> None:
         """Put the model at the root: the best checkpoint's where load_best_model_at_end asks for it, else as it is."""
         self.settle()
+        on_first(self._parallel, self._drop_left_behind)
         best = self._best_checkpoint()
         model = take_model(self.stepper, copied=False) if best is None else None
         on_first(self._parallel, partial(self._put_at_root, best, model))
@@ -145,6 +146,12 @@ class Keeper:
         steps = sorted({*self.folder.checkpoint_steps(), self.state.step})
         kept = (self.state.step, self.state.best_step)
         return [self.folder.checkpoint(step) for step in steps if step not in kept][: max(0, len(steps) - limit)]
+
+    def _drop_left_behind(self) -> None:
+        """Of a run killed between its last checkpoint and this, nothing else would go."""
+        if self.folder.checkpoint(self.state.step).exists():
+            for folder in self._droppable():
+                remove_folder(folder)
 
     def _best_checkpoint(self) -> Path | None:
         """Where the final model is, if it is not the one in memory. The first process looks for all."""

@@ -19,12 +19,12 @@ from tunesmith.models.precision import choose_precision
 from tunesmith.models.tuning.apply import apply_tuning, parameter_groups
 from tunesmith.train.memory_advice import advice_for_optimizer
 from tunesmith.train.objectives.objective import Objective
+from tunesmith.train.objectives.root import Root
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.parallel.parallel import Parallel
 from tunesmith.train.steps.forward import Forward
 from tunesmith.train.steps.optimizer import build_optimizer
 from tunesmith.train.steps.randomness import seed_everything
-from tunesmith.train.steps.root import Root
 from tunesmith.train.steps.schedule import Pace, build_scheduler
 from tunesmith.train.steps.step import Stepper
 

@@ -104,3 +104,13 @@ def test_a_run_that_saves_in_the_background_is_the_same_run(qwen2_folder, tmp_pa
     run(settings, output_dir=str(tmp_path / "resumed"), **resumed)
     expected, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "resumed")
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+def test_what_a_kill_left_over_the_limit_goes_at_the_end(qwen2_folder, tmp_path):
+    """Killed after the last checkpoint was there, and before the oldest was gone."""
+    settings = run_settings(qwen2_folder, write_rows(tmp_path), tmp_path / "run", save_steps=1, num_train_epochs=1)
+    run(settings)
+    (tmp_path / "run" / "adapter_model.safetensors").unlink()
+    run(settings, resume_from_checkpoint=True, save_total_limit=2)
+    assert {place.name for place in (tmp_path / "run" / "checkpoints").iterdir()} == {"step-2", "step-3"}
+    assert final_weights(tmp_path / "run")

@@ -24,6 +24,7 @@ from tunesmith.data.batches.batch import Batch
 from tunesmith.errors import TunesmithError
 from tunesmith.models.parts import Part, core_model, find_parts
 from tunesmith.models.precision import choose_precision
+from tunesmith.train.objectives.root import Root
 from tunesmith.train.objectives.sft import SupervisedObjective
 from tunesmith.train.parallel.fsdp2 import FullyShardedParallel
 from tunesmith.train.parallel.fsdp2_gradients import own_part
@@ -33,7 +34,6 @@ from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.setup import load_trained_model
 from tunesmith.train.steps.evaluation import evaluate
 from tunesmith.train.steps.forward import Forward
-from tunesmith.train.steps.root import Root
 from tunesmith.train.steps.step import Stepper
 
 Steps = Sequence[Sequence[Batch]]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tunesmith.errors import RunError
 from tunesmith.models.frozen_copy import changing_tensors
+from tunesmith.train.checkpoint.deepspeed_held import ZeroHeld
 from tunesmith.train.checkpoint.held import Held, Key, TorchHeld, cut_again
 from tunesmith.train.checkpoint.pieces import PiecesPart, PiecesStored, copy_pieces, has_pieces
 from tunesmith.train.checkpoint.progress import TRAINER
@@ -28,7 +29,6 @@ from tunesmith.train.checkpoint.sharded import ShardedStored, is_sharded, write_
 from tunesmith.train.checkpoint.take import State, WholeOptimizer, copy_cut, take_optimizer
 from tunesmith.train.checkpoint.whole import OPTIMIZER, WholeStored, names_in_order, write_optimizer, write_weights
 from tunesmith.train.parallel.deepspeed import DeepSpeedParallel
-from tunesmith.train.parallel.deepspeed_held import ZeroHeld
 from tunesmith.train.steps.step import Stepper
 
 

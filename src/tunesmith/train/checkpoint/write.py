@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import RunError, TunesmithError
 from tunesmith.train.checkpoint.draft import Draft
 from tunesmith.train.checkpoint.progress import TRAINER, write_progress
 from tunesmith.train.folder.atomic import draft_of, explained, writing_folder
@@ -43,11 +43,11 @@ def write_together(folder: Path, draft: Draft, group: dist.ProcessGroup) -> None
     """
     is_first = dist.get_rank(group) == 0
     with ExitStack() as opened:
-        place = _agree(group, lambda: opened.enter_context(_opened(folder)) if is_first else draft_of(folder))
-        _agree(group, lambda: _write_part(draft, place, folder, group))
-        _agree(group, lambda: _write_model_and_progress(draft, place) if is_first else None)
+        place = _agree(group, folder, lambda: opened.enter_context(_opened(folder)) if is_first else draft_of(folder))
+        _agree(group, folder, lambda: _write_part(draft, place, group))
+        _agree(group, folder, lambda: _write_model_and_progress(draft, place) if is_first else None)
         rest = opened.pop_all()
-    _agree(group, rest.close)
+    _agree(group, folder, rest.close)
 
 
 @contextmanager
@@ -57,10 +57,9 @@ def _opened(folder: Path) -> Iterator[Path]:
         yield place
 
 
-def _write_part(draft: Draft, place: Path, folder: Path, group: dist.ProcessGroup | None) -> None:
+def _write_part(draft: Draft, place: Path, group: dist.ProcessGroup) -> None:
     if draft.part is not None:
-        with explained(folder):
-            draft.part.write(place / TRAINER, group)
+        draft.part.write(place / TRAINER, group)
 
 
 def _write_model_and_progress(draft: Draft, place: Path) -> None:
@@ -69,14 +68,19 @@ def _write_model_and_progress(draft: Draft, place: Path) -> None:
         write_progress(draft.progress, place / TRAINER)
 
 
-def _agree(group: dist.ProcessGroup, action: Callable[[], Value]) -> Value:
-    """What `action` gives here, once it has succeeded everywhere. Raises what it failed with in the lowest rank."""
+def _agree(group: dist.ProcessGroup, folder: Path, action: Callable[[], Value]) -> Value:
+    """What `action`, which writes of `folder`, gives here, once it has succeeded everywhere. Raises what it failed with
+    in the lowest rank: whatever that is, nobody may be left waiting.
+    """
     result: list[Value] = []
     problem: TunesmithError | None = None
     try:
-        result.append(action())
+        with explained(folder):
+            result.append(action())
     except TunesmithError as error:
         problem = error
+    except Exception as error:  # noqa: BLE001  told in every process
+        problem = RunError(f"{folder} cannot be written: {type(error).__name__}: {error}")
     problems: list[TunesmithError | None] = [None] * dist.get_world_size(group)
     dist.all_gather_object(problems, problem, group=group)
     if found := next((given for given in problems if given is not None), None):

@@ -20,6 +20,7 @@ from tunesmith.config.settings import Settings
 from tunesmith.errors import UsageError
 from tunesmith.models.parts import core_model, find_parts
 from tunesmith.models.precision import choose_precision
+from tunesmith.train.objectives.root import Root
 from tunesmith.train.parallel.autocast_inside import autocast_inside
 from tunesmith.train.parallel.ddp import Replicas
 from tunesmith.train.parallel.deepspeed_config import engine_config, plan_of, sixteen_bits
@@ -31,7 +32,6 @@ from tunesmith.train.parallel.deepspeed_weights import cut_one_by_one, held, hol
 from tunesmith.train.parallel.group import Group
 from tunesmith.train.parallel.parallel import EngineName, Loaded
 from tunesmith.train.parallel.sharded_loading import load_on_first
-from tunesmith.train.steps.root import Root
 
 
 class DeepSpeedParallel(Replicas):

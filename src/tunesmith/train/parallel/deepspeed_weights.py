@@ -103,7 +103,7 @@ def is_zero_weight(tensor: Tensor) -> bool:
 
 
 def whole_of(parameter: nn.Parameter) -> Tensor:
-    """A copy of a weight put together of all processes' parts, of its float32 master where it trains. For all together."""
+    """A copy of a weight, of its float32 master where it trains, put together. For all processes together."""
     if parameter.requires_grad:
         master: Tensor = submodule("utils").safe_get_full_fp32_param(parameter)
         return master.detach()

@@ -33,6 +33,7 @@ from transformers.optimization import Adafactor
 from tunesmith.config.settings import Settings
 from tunesmith.errors import UsageError
 from tunesmith.models.precision import choose_precision
+from tunesmith.train.objectives.root import Root
 from tunesmith.train.parallel.ddp import Replicas
 from tunesmith.train.parallel.fsdp2_gradients import clip_parts, give_zero_gradients, keep_graph
 from tunesmith.train.parallel.fsdp2_units import (
@@ -51,7 +52,6 @@ from tunesmith.train.parallel.gradients import fill_missing, sum_in_buckets
 from tunesmith.train.parallel.group import Group
 from tunesmith.train.parallel.parallel import EngineName, Loaded
 from tunesmith.train.parallel.sharded_loading import Delivery, load_on_first
-from tunesmith.train.steps.root import Root
 
 _FEW_TRAIN = 0.05
 """Share of all weights up to which the trained ones' gradients wait, uncut, for a step's last micro-batch: that saves

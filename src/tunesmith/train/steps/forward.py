@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tunesmith.data.batches.batch import Batch
 from tunesmith.models.precision import Precision
 from tunesmith.train.objectives.objective import LossSum, Objective
-from tunesmith.train.steps.root import Root, loss_of, statistics_of
+from tunesmith.train.objectives.root import Root, loss_of, statistics_of
 
 
 @dataclass(frozen=True, slots=True)
