@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from tests.models.given import settings_for
 from tunesmith.models.load import load_model
 from tunesmith.models.tuning.apply import apply_tuning
@@ -39,3 +41,14 @@ def test_as_text() -> None:
         "all                   3,001,000            1,000    0.03%     5.7 MiB",
         "gradients and AdamW's moments add 11.7 KiB",
     ]
+
+
+def test_weights_that_zero3_holds_in_parts_count_whole(qwen2_folder: Path) -> None:
+    model = load_model(settings_for(qwen2_folder), trains=True)
+    whole = parameter_table(model)
+
+    for parameter in model.parameters():
+        vars(parameter)["ds_numel"] = parameter.numel()
+        parameter.data = torch.empty(0, dtype=parameter.dtype)  # what ZeRO-3 leaves between two uses
+
+    assert parameter_table(model) == whole

@@ -29,7 +29,7 @@ def parameter_table(model: nn.Module) -> tuple[PartRow, ...]:
     sums: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
         label = f"{parts.part_of(name)}{', adapter' if is_adapter_weight(name) else ''}"
-        number, size = _num_values(parameter), parameter.numel() * parameter.element_size()
+        number, size = _num_values(parameter), _num_elements(parameter) * parameter.element_size()
         row = sums.setdefault(label, [0, 0, 0, 0])
         trains = int(parameter.requires_grad)
         for column, value in enumerate((number, number * trains, size, size * trains)):
@@ -58,7 +58,12 @@ def _numbers(row: PartRow) -> tuple[int, int, int, int]:
 def _num_values(parameter: nn.Parameter) -> int:
     """How many weights a parameter stands for; packed 4-bit ones hold several in an element."""
     state = vars(parameter).get("quant_state") if is_packed(parameter) else None
-    return prod(state.shape) if state is not None else parameter.numel()
+    return prod(state.shape) if state is not None else _num_elements(parameter)
+
+
+def _num_elements(parameter: nn.Parameter) -> int:
+    """Elements of the whole parameter: between its uses ZeRO-3 leaves an empty tensor, and the number beside it."""
+    return int(vars(parameter).get("ds_numel", parameter.numel()))
 
 
 def _in_units(size: int) -> str:
