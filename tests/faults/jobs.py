@@ -14,7 +14,7 @@ from tests.train.preference_runs import preference_settings, write_preferences
 from tests.train.runs import run_settings, write_documents, write_rows
 
 _OFTEN = {"logging_steps": 1, "save_steps": 1, "save_total_limit": 2, "ddp_timeout": 30}
-"""Of all; where no launcher ends the processes that a killed one leaves waiting for it, they wait no longer than that."""
+"""Of all; where no launcher ends processes that wait for one that was killed, they wait no longer than ddp_timeout."""
 _SHORT = {"num_train_epochs": 2, "gradient_accumulation_steps": 1, "per_device_train_batch_size": 2}
 
 

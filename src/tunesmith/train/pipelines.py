@@ -177,6 +177,11 @@ class _HeldOut:
                 self.account.take_in_held_out([outcome])
 
 
+def share_of(parallel: Parallel) -> Share:
+    """This process's share of micro-batches that are numbered to the end, as its engine needs it."""
+    return Share(parallel.rank, parallel.num_processes, lockstep=parallel.lockstep, same_media=parallel.same_media)
+
+
 def _ballast(data: PreparedData, share: Share | None) -> Ballast | None:
     return build_ballast(data.encoder, data.media_inputs) if share is not None and share.lockstep else None
 

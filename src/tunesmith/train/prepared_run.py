@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten
 from tunesmith.data.feed.pipeline import Pipeline
-from tunesmith.data.feed.share import Share
 from tunesmith.data.prepare import PreparedData, prepare_data
 from tunesmith.data.report.report_builder import ReportBuilder
 from tunesmith.errors import RunError, UsageError
@@ -36,7 +35,7 @@ from tunesmith.train.folder.run_folder import RunFolder
 from tunesmith.train.objectives.reference import needs_reference
 from tunesmith.train.objectives.table import build_objective
 from tunesmith.train.parallel.parallel import Parallel
-from tunesmith.train.pipelines import build_training_pipeline
+from tunesmith.train.pipelines import build_training_pipeline, share_of
 from tunesmith.train.reference.other_model import reference_settings
 from tunesmith.train.reference.prepare import Compared, prepare_reference
 from tunesmith.train.reference.reference_key import reference_files
@@ -188,7 +187,7 @@ def _load(settings: Settings, data: PreparedData, parallel: Parallel, accumulati
     forward = assembled.with_objective(build_objective(settings, compared.reference))
     if settings.training.torch_compile:
         _compile(assembled.model, compared.model)
-    share = Share(parallel.rank, parallel.num_processes, per_step=accumulation, lockstep=parallel.lockstep)
+    share = replace(share_of(parallel), per_step=accumulation)
     pipeline = build_training_pipeline(
         data, settings, packing=compared.packing, device=forward.device, values=compared.values, share=share
     )

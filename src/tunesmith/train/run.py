@@ -12,7 +12,6 @@ from functools import partial
 from tunesmith import log
 from tunesmith.config.settings import Settings
 from tunesmith.config.write import flatten, render_yaml
-from tunesmith.data.feed.share import Share
 from tunesmith.train.bad_batches import BadBatches
 from tunesmith.train.checkpoint.next_step import describe_step
 from tunesmith.train.checkpoint.proof import prove
@@ -33,7 +32,7 @@ from tunesmith.train.mishaps import Mishaps
 from tunesmith.train.parallel.choose import build_parallel
 from tunesmith.train.parallel.parallel import Parallel
 from tunesmith.train.parallel.together import on_first
-from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches
+from tunesmith.train.pipelines import build_held_out_pipeline, held_out_batches, share_of
 from tunesmith.train.prepared_run import PreparedRun, prepare_run
 from tunesmith.train.recording import recording
 from tunesmith.train.result import TrainResult, final_metrics
@@ -203,7 +202,7 @@ def _build_evaluation(run: PreparedRun) -> Callable[[], Evaluation] | None:
         packing=run.compared.packing,
         device=forward.device,
         values=run.compared.values,
-        share=Share(run.parallel.rank, run.parallel.num_processes, lockstep=run.parallel.lockstep),
+        share=share_of(run.parallel),
     )
 
     splitter = run.splitters.evaluation

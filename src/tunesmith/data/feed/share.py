@@ -15,13 +15,15 @@ class Share:
 
     per_step: micro-batches of a step, over all processes; an epoch's last step has what is left. None: a step is all of
               an epoch, as where rows are only gone through
-    lockstep: whether all processes run as many micro-batches, at each turn with the same kinds of media
+    lockstep:   whether all processes run as many micro-batches
+    same_media: in lockstep, whether they do so at each turn with the same kinds of media
     """
 
     rank: int = 0
     num_processes: int = 1
     per_step: int | None = None
     lockstep: bool = False
+    same_media: bool = True
 
     def has(self, number: int) -> bool:
         """Whether micro-batch `number` of a step is this process's own."""

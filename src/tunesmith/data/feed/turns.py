@@ -63,10 +63,12 @@ class Assigner:
                 number = 0
 
     def _assign_turn(self, turn: Sequence[Planned], first: int) -> Iterator[Assigned]:
-        kinds = None
+        kinds: frozenset[MediaKind] | None = None
         if self.share.lockstep:
             assert self.ballast is not None, "processes in lockstep are given ballast"
-            kinds = self.ballast.kinds_of(sample for micro_batch in turn for sample in micro_batch.samples)
+            kinds = frozenset[MediaKind]()
+            if self.share.same_media:
+                kinds = self.ballast.kinds_of(sample for micro_batch in turn for sample in micro_batch.samples)
         has_own = any(self.share.has(number) for number in range(first, first + len(turn)))
         for number, micro_batch in enumerate(turn, start=first):
             samples = micro_batch.samples if self.share.has(number) else None

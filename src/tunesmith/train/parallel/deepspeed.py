@@ -46,7 +46,7 @@ class DeepSpeedParallel(Replicas):
         if group.device.type == "cpu" and sixteen_bits(settings) == torch.float16:
             raise UsageError("fp16: deepspeed has no float16 on the CPU; use bf16, or leave both out")
         self._library = import_deepspeed(group)
-        self.lockstep = self._plan.stage > 1
+        self.lockstep = self.same_media = self._plan.stage > 1
         self.engine: Any = None
         self._gradients: GradientBuffers | None = None
         self._held: list[nn.Parameter] = []

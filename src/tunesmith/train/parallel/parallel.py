@@ -43,6 +43,10 @@ class Parallel(Protocol):
         """Whether every process must run the model equally often, with the same parts of it: weights are gathered
         while it runs."""
 
+    @property
+    def same_media(self) -> bool:
+        """In lockstep, whether every micro-batch must have the kinds of media that any process's has at that turn."""
+
     def load(self, build: Callable[[], Loaded]) -> Loaded:
         """The model that `build` makes, with its trained weights the same in every process. For all together."""
 

@@ -20,6 +20,7 @@ class SingleProcess:
     rank = 0
     num_processes = 1
     lockstep = False
+    same_media = False
 
     def load(self, build: Callable[[], Loaded]) -> Loaded:
         """What `build` makes."""
