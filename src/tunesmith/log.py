@@ -11,8 +11,8 @@ import sys
 from tunesmith import env
 
 _logger = logging.getLogger("tunesmith")
-_CHATTY = ("bitsandbytes.backends.cpu.ops",)
-"""Loggers that warn at import, quantisation wanted or not."""
+_CHATTY = ("bitsandbytes.backends.cpu.ops", "DeepSpeed")
+"""Loggers that warn at import, quantisation or sharding wanted or not."""
 _said: set[str] = set()
 
 
@@ -32,7 +32,11 @@ def set_up(level: int = logging.INFO) -> None:
     _logger.setLevel(level if env.rank() == 0 else logging.ERROR)
     _logger.propagate = False
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).addFilter(_is_error)  # a level would be set anew by the import
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def info(message: str) -> None:

@@ -124,7 +124,7 @@ def recoveries(subject: Subject) -> Iterator[Case]:
         if subject.job is WHOLE_MODEL:  # it has no dropout, which halves of a micro-batch would draw otherwise
             yield subject.case("out of memory, batches split", subject.random.randint(80, 120), run_out_above)
         if subject.job is ADAPTER:
-            yield subject.case("NaN", subject.random.randint(3, 8), meet_nan_and_stop)
+            yield subject.case("NaN", subject.random.randint(2, 5), meet_nan_and_stop)
 
 
 def outages(subject: Subject) -> Iterator[Case]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _POLL_S = 0.004
+_TELLING_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,6 +44,7 @@ class Fork:
         deadline = time.monotonic() + timeout_s
         while self.poll() is None:
             if time.monotonic() > deadline:
+                self._tell_where_it_is()
                 self.end()
                 raise TimeoutError(f"process {self.pid} did not end within {timeout_s:.0f} s:\n{self.said()}")
             time.sleep(_POLL_S)
@@ -60,9 +63,14 @@ class Fork:
                 os.kill(self.pid, signal.SIGKILL)
             self._reap()
 
-    def said(self, characters: int = 2000) -> str:
+    def said(self, characters: int = 4000) -> str:
         """The end of what it printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-characters:]
+
+    def _tell_where_it_is(self) -> None:
+        """Into its log: what each of its threads is doing."""
+        self.kill(signal.SIGUSR1)
+        time.sleep(_TELLING_S)
 
     def _reap(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it had no time to begin a session
@@ -92,6 +100,7 @@ def _live(work: Callable[[], int | None], log: Path, environment: Mapping[str, s
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     os.environ.update(environment)
+    faulthandler.register(signal.SIGUSR1, file=2)
     try:
         return work() or 0
     except Exception:  # noqa: BLE001  all there is to say of it is for its log

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.failures import INTERRUPTED
+from tests.faults.failures import FAILED, INTERRUPTED
 from tests.faults.kill_points import KillPoint
 from tests.faults.kills import LONGEST_END_S, NeverHurt, go_through, running_until
 from tests.faults.moments import Moment
@@ -23,7 +23,7 @@ def stop_and_go_on(whole: NeverHurt, point: KillPoint, folder: Path) -> Result:
         statuses = team.wait(LONGEST_END_S)
     stopped = set(statuses) == {INTERRUPTED} and "saved in" in team.said()
     loses_nothing = point.moment is Moment.FINISHING or not (command.folder / "metrics.jsonl").exists()
-    may_die = loses_nothing and all(status in (-point.signal, INTERRUPTED) for status in statuses)
+    may_die = loses_nothing and all(status in (-point.signal, INTERRUPTED, FAILED) for status in statuses)
     if any(statuses) and not (stopped or may_die):
         raise Unexpected(f"{signal.Signals(point.signal).name} ended it with {statuses}:\n{team.said()}")
     problems = broken_checkpoints(command.folder)

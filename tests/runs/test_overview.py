@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from tunesmith.train.folder.process import this_process
 from tunesmith.train.folder.status import Status
 
 LINES = (training_line(10, 2.0), evaluation_line(20, 1.5), training_line(50, 1.25))
-LONG_AGO = datetime.now(UTC) - timedelta(minutes=10)
+
+
+def long_ago() -> datetime:
+    """As seen by the test that asks, which may run long after this file was read."""
+    return datetime.now(UTC) - timedelta(minutes=10)
 
 
 def test_a_running_run(tmp_path: Path) -> None:
@@ -39,25 +44,25 @@ def test_a_running_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "state", "reason"),
     [
-        (running(), "running", None),
-        (running(updated=LONG_AGO), "running", "no sign for 10 min"),
-        (running(gone()), "killed", "is gone and wrote no end"),
-        (running(gone(), launcher=this_process()), "restarting", "its launcher is there"),
-        (running(gone(), launcher=gone()), "killed", "is gone"),
-        (running(gone(), state="starting"), "failed", "before it began to train; log.txt says why"),
-        (running(ELSEWHERE), "running", None),
-        (running(ELSEWHERE, updated=LONG_AGO), "lost", "no sign since .* of process 4321 on gpu-7"),
-        (ended("finished"), "finished", None),
-        (ended("failed", exit_status=1, reason="a full disk"), "failed", "a full disk"),
-        (ended("failed", exit_status=75, reason="memory", launcher=this_process()), "restarting", "memory"),
-        (ended("stopped", exit_status=130), "stopped", None),
-        (None, "unknown", "no status.json"),
+        (lambda: running(), "running", None),
+        (lambda: running(updated=long_ago()), "running", "no sign for 10 min"),
+        (lambda: running(gone()), "killed", "is gone and wrote no end"),
+        (lambda: running(gone(), launcher=this_process()), "restarting", "its launcher is there"),
+        (lambda: running(gone(), launcher=gone()), "killed", "is gone"),
+        (lambda: running(gone(), state="starting"), "failed", "before it began to train; log.txt says why"),
+        (lambda: running(ELSEWHERE), "running", None),
+        (lambda: running(ELSEWHERE, updated=long_ago()), "lost", "no sign since .* of process 4321 on gpu-7"),
+        (lambda: ended("finished"), "finished", None),
+        (lambda: ended("failed", exit_status=1, reason="a full disk"), "failed", "a full disk"),
+        (lambda: ended("failed", exit_status=75, reason="memory", launcher=this_process()), "restarting", "memory"),
+        (lambda: ended("stopped", exit_status=130), "stopped", None),
+        (lambda: None, "unknown", "no status.json"),
     ],
 )
 def test_the_state_is_what_was_written_and_whether_its_process_lives(
-    status: Status | None, state: str, reason: str | None
+    status: Callable[[], Status | None], state: str, reason: str | None
 ) -> None:
-    seen = see(status)
+    seen = see(status())
     assert seen.state == state
     assert seen.is_live == (state in {"running", "restarting"})
     assert seen.reason is None if reason is None else re.search(reason, seen.reason or "")

@@ -19,6 +19,7 @@ from tests.train.runs import final_weights, metrics_without_times, run
 from tunesmith.config.read import load_settings_from
 from tunesmith.errors import RunError, UsageError
 from tunesmith.models.folder import load_folder
+from tunesmith.train.parallel.single import SingleProcess
 from tunesmith.train.prepared_run import prepare_run
 from tunesmith.train.reference.kinds import OtherModel, Stored
 
@@ -132,12 +133,12 @@ def test_once_its_values_are_there_no_other_model_is_kept_or_even_loaded(tmp_pat
         init(reference)
 
     monkeypatch.setattr(OtherModel, "__post_init__", note)
-    prepared = prepare_run(load_settings_from(settings, verb="train"))
+    prepared = prepare_run(load_settings_from(settings, verb="train"), SingleProcess())
     gc.collect()
     assert isinstance(prepared.compared.reference, Stored)
     assert [model() for model in made] == [None]
 
-    again = prepare_run(load_settings_from(settings, verb="train"))
+    again = prepare_run(load_settings_from(settings, verb="train"), SingleProcess())
     assert isinstance(again.compared.reference, Stored)
     assert len(made) == 1
 
@@ -189,7 +190,7 @@ def test_a_resumed_run_refuses_another_reference_and_tells_of_another_beta(tmp_p
 
 def test_streamed_rows_are_compared_live(tmp_path, qwen2_folder):
     settings = given(qwen2_folder, tmp_path, streaming=True, max_steps=3, finetuning_type="full")
-    prepared = prepare_run(load_settings_from(settings, verb="train"))
+    prepared = prepare_run(load_settings_from(settings, verb="train"), SingleProcess())
     assert isinstance(prepared.compared.reference, OtherModel)
     with pytest.raises(UsageError, match="precompute_ref: true needs to know all rows"):
         run(settings, precompute_ref=True)

@@ -6,7 +6,9 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
+from random import Random
 from typing import Any
 
 import torch
@@ -21,14 +23,18 @@ def in_processes(work: Callable[..., Any], *arguments: Any, num_processes: int =
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Ports of this machine that nobody listens on, and that no connection is given unasked until they are used."""
+    candidates = Random(os.getpid()).sample(range(20_000, 32_000), k=1000)
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def meet_at(port: int) -> None:

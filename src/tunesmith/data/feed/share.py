@@ -13,8 +13,8 @@ from dataclasses import dataclass
 class Share:
     """What process `rank` of `num_processes` makes.
 
-    per_step: micro-batches of a step, over all processes; an epoch's last step has what is left. None: a step is all of
-              an epoch, as where rows are only gone through
+    per_step:   micro-batches of a step, over all processes; an epoch's last step has what is left. None: a step is all
+                of an epoch, as where rows are only gone through
     lockstep:   whether all processes run as many micro-batches
     same_media: in lockstep, whether they do so at each turn with the same kinds of media
     """

@@ -14,13 +14,16 @@ class StepRefusedError(RunError):
 def share(parallel: Parallel, splitter: Splitter, problem: TunesmithError | None) -> tuple[Halving, ...]:
     """What was halved in any process, which all remember. For all processes together.
 
-    Raises StepRefusedError, in all, where some process has a problem: that of the lowest rank.
+    Raises StepRefusedError, in all, where some process has a problem: that of the lowest rank. A problem that is no
+    RunError (a model that does not fit its stage) is raised as it is.
     """
     told = parallel.gather((problem, splitter.take_halvings()))
     halvings = tuple(halving for _, found in told for halving in found)
     for halving in halvings:
         splitter.fits.learn(halving.fits)
     refused = next((found for found, _ in told if found is not None), None)
+    if refused is not None and not isinstance(refused, RunError):
+        raise refused
     if refused is not None:
         raise StepRefusedError(str(refused)) from refused
     return halvings
