@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(autouse=True)
-def untouched_logger() -> Iterator[None]:
-    """What a test does to Tunesmith's logger (the command line sets it up) is undone behind it."""
+def untouched_logger() -> None:
+    """Every test finds Tunesmith's logger as a fresh process has it, whatever command line ran before in this one."""
     logger = logging.getLogger("tunesmith")
-    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.propagate = handlers, propagate
-    logger.setLevel(level)
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
